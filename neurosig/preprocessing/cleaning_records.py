@@ -1,0 +1,182 @@
+"""The files of a cleaned recording: their places, their content, and whether finished work is there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from neurosig._version import __version__
+from neurosig.core.errors import InputError
+from neurosig.core.files import atomic_path, atomic_write
+from neurosig.preprocessing.cleaning import Cleaned, CleaningOptions
+
+if TYPE_CHECKING:
+    import mne
+
+    from neurosig.preprocessing.cleaning_sources import Source
+    from neurosig.preprocessing.faster_outliers import Outliers
+
+__all__ = ["Report", "files_of", "finished", "held_by_another", "record_of", "store", "sweep", "versions"]
+
+Report = Callable[[Cleaned, Mapping[str, Any], Path], Any]
+
+_FIF_LIMIT = 1.9e9  # bytes; beyond, mne parts a file in several, which cannot be renamed in one step
+_PACKAGES = ("neurosig", "mne", "numpy", "scipy", "scikit-learn")
+
+
+def files_of(source: Source, out: Path, page: bool) -> dict[str, Path]:
+    """Where the results of a recording go."""
+    stem = out / source.folder / f"{source.label}_desc-faster"
+    endings = {"epochs": "epo.fif", "average": "ave.fif", "record": "epo.json"} | (
+        {"report": "report.html"} if page else {}
+    )
+    return {name: stem.with_name(f"{stem.name}_{ending}") for name, ending in endings.items()}
+
+
+def finished(files: Mapping[str, Path], key: str) -> dict[str, Any] | None:
+    """The record of finished work with this key whose files are all there, else None."""
+    try:
+        record = json.loads(files["record"].read_text(encoding="utf-8"))
+        sizes = record["files"]
+        if record["key"] == key and all(
+            path.stat().st_size == sizes[path.name] for name, path in files.items() if name != "record"
+        ):
+            return record
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # nothing there, or a damaged record: the work is done again
+    return None
+
+
+def held_by_another(files: Mapping[str, Path], whose: str) -> str:
+    """Why results that are here may not be replaced by those of the recording `whose`; empty where they may.
+
+    The record says first of all whose it is, so that most damaged ones still do; a damaged one that does not is taken
+    for another's.
+    """
+    try:
+        text = files["record"].read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""  # nothing finished: what lies here was left half done
+    told = re.match(r'\{\s*"recording": "([0-9a-f]{64})"', text)
+    if told is None:
+        return "has a record that does not say whose it is"
+    return "" if told[1] == whose else "is of another recording (its content differs)"
+
+
+def sweep(files: Mapping[str, Path]) -> None:
+    """Take away what a killed run left half written."""
+    for path in files.values():
+        for box in path.parent.glob(f".{path.name}.*.partial"):
+            shutil.rmtree(box, ignore_errors=True)
+
+
+def store(cleaned: Cleaned, record: dict[str, Any], files: Mapping[str, Path], report: Report | None) -> None:
+    """Write what came out, the record last: it says that the work is done."""
+    epochs = cleaned.epochs
+    if epochs.get_data(copy=False).nbytes / 2 > _FIF_LIMIT:
+        raise InputError("the cleaned trials fill more than one FIF file (2 GB); use a lower rate or shorter trials")
+    _anonymise(epochs)
+    files["record"].unlink(missing_ok=True)  # an earlier one would vouch for files that are no longer its own
+    with atomic_path(files["epochs"]) as temporary:
+        epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
+    import mne
+
+    averages = [epochs[name].average(picks="all") for name in epochs.event_id if len(epochs[name])]
+    with atomic_path(files["average"]) as temporary:
+        mne.write_evokeds(temporary, averages, overwrite=True, verbose="error")
+    if report is not None:
+        report(cleaned, record, files["report"])
+    record["files"] = {path.name: path.stat().st_size for name, path in files.items() if name != "record"}
+    atomic_write(files["record"], json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _anonymise(epochs: mne.BaseEpochs) -> None:
+    """Take names, dates and ages out of the file's header."""
+    import mne
+
+    mne.io.anonymize_info(epochs.info, verbose="error")
+    epochs.info.set_meas_date(None)
+    epochs.info["subject_info"] = None
+
+
+def record_of(source: Source, cleaned: Cleaned, options: CleaningOptions, content: str) -> dict[str, Any]:
+    """What was found and done, for machines."""
+    epochs = cleaned.epochs
+    info = epochs.info
+    n_trials, n_channels = len(cleaned.before), len(cleaned.ch_names)
+    components = cleaned.found.get("components")
+    return {
+        "subject": source.subject,
+        "session": source.session,
+        "run": source.run,
+        "content": content,
+        "versions": versions(),
+        "options": options.to_dict(),
+        "sfreq": float(info["sfreq"]),
+        "n_times": len(epochs.times),
+        "channels": list(cleaned.ch_names),
+        "eog_channels": [name for name in info["ch_names"] if name not in cleaned.ch_names],
+        "events": {name: {"cut": cut, "kept": kept} for name, (cut, kept) in cleaned.event_counts.items()},
+        "summary": {
+            "channels": n_channels,
+            "channels_interpolated": list(cleaned.interpolated),
+            "channels_left_bad": list(cleaned.not_interpolated),
+            "trials": n_trials,
+            "trials_kept": len(cleaned.kept),
+            "trials_dropped": sorted(set(range(n_trials)) - set(cleaned.kept.tolist())),
+            "components": None if components is None else len(components.items),
+            "components_removed": [] if components is None else list(components.bads),
+            "cells_interpolated": int(cleaned.cells.sum()),
+            "cells": int(cleaned.cells.size),
+        },
+        "autoreject": cleaned.autoreject,
+        "notes": list(cleaned.notes),
+        "stages": {name: _stage(outliers) for name, outliers in cleaned.found.items()},
+    }
+
+
+def _stage(outliers: Outliers) -> dict[str, Any]:
+    """A stage as JSON; of single epochs' channels only what was found: all z-scores would fill megabytes."""
+    import numpy as np
+
+    if outliers.bad.ndim == 1:
+        return _rounded({**outliers.to_dict(), "items": [_native(item) for item in outliers.items]})
+    rows = [
+        {
+            "trial": int(epoch),
+            "channel": outliers.items[channel],
+            "z": {name: float(z[epoch, channel]) for name, z in outliers.z.items()},
+            "by": [name for name, flags in outliers.flags.items() if flags[epoch, channel]],
+        }
+        for epoch, channel in zip(*np.nonzero(outliers.bad), strict=True)
+    ]
+    stated = {"stage": outliers.stage, "items": list(outliers.items), "bad": rows}
+    return _rounded({**stated, "threshold": dict(outliers.threshold), "skipped": dict(outliers.skipped)})
+
+
+def _rounded(value: Any) -> Any:
+    """JSON-like content with numbers of five digits; not-a-number is None."""
+    import math
+
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    value = _native(value)
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
+
+
+def _native(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that decide the result."""
+    return {name: __version__ if name == "neurosig" else version(name) for name in _PACKAGES}

@@ -1,0 +1,554 @@
+"""FASTER, fully automated statistical thresholding for EEG artifact rejection, as a scikit-learn transformer.
+
+What is learned (bad channels, independent components, the usual level of each channel) is learned on the training
+epochs alone; new epochs are then cleaned one by one, and never dropped without being asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from neurosig.core.channel_names import listed
+from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.log import logger
+from neurosig.core.registry import register
+from neurosig.core.validation import check_signals
+from neurosig.preprocessing.faster_cells import bad_cells, find_bad_channels_in_epochs
+from neurosig.preprocessing.faster_components import find_bad_components
+from neurosig.preprocessing.faster_course import STEPS, Course, cleaned_epochs, describe, take_steps
+from neurosig.preprocessing.faster_ica import apply_matrix, average_reference
+from neurosig.preprocessing.faster_metrics import cell_scores
+from neurosig.preprocessing.faster_outliers import Outliers, Rule, largest_z
+from neurosig.preprocessing.faster_signals import Recorded, located, same_rate, tell_skipped
+from neurosig.preprocessing.faster_stages import epoch_scores_by_type, find_bad_channels, find_bad_epochs
+from neurosig.preprocessing.faster_subjects import find_outlier_subjects
+from neurosig.preprocessing.interpolation import METHODS, Interpolator, interpolator, sphere_positions
+
+if TYPE_CHECKING:
+    import mne
+
+__all__ = [
+    "FASTER",
+    "find_bad_channels",
+    "find_bad_channels_in_epochs",
+    "find_bad_components",
+    "find_bad_epochs",
+    "find_outlier_subjects",
+]
+
+
+@register
+class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Find bad channels, epochs, components and single-epoch channels by their z-scores, and mend them (FASTER).
+
+    Parameters
+    ----------
+    variant : {"mended", "paper", "mne"}
+        The authors' formulas with their and mne-faster's faults mended; the authors' program; mne-faster.
+    threshold : float or dict of str to float
+        Standard deviations beyond which something is bad: one number, or by metric or step ("default" for the others).
+    steps : sequence of {"channels", "epochs", "components", "channels_in_epochs"}
+        Steps to take, always in this order.
+    metrics : dict of str to sequence of str, optional
+        Metrics by step, where they are not the variant's own.
+    info : mne.Info, optional
+        Names, types, positions and rate of the channels; read off the epochs where `fit` is given epochs.
+    sfreq : float, optional
+        Sampling rate in Hz, where there is no `info`. Epochs of another rate are refused.
+    ch_names : sequence of str, optional
+        Channel names, where there is no `info`; names of the 10-05 system have known positions.
+    eog : str, int or sequence of them, optional
+        EOG channels, beside those that are so by type. They serve the components and are passed on unchanged.
+    eog_proxy : str or sequence of str
+        EEG channels that stand in where there is no EOG channel, such as "Fp1".
+    reference_position : str, True or None
+        One electrode that all channels refer to: its name, or True for the position in the channels' ``loc[3:6]``. The
+        effect of the distance to it is taken out of the scores.
+    ica : {"fastica", "infomax", "picard"}
+        How components are found. The paper uses Infomax, which is the slowest.
+    n_components : int, optional
+        Number of components; by default the paper's rule, ``min(sqrt(n_samples / 25), n_channels - n_bad - 1)``.
+    interpolation : {"auto", "spline", "mean"} or None
+        Bad channels are made of good ones by spherical splines (EEG) or field mapping (MEG), or are the mean of the
+        good ones; "auto" takes the first where there are positions, else the second. None leaves them as they are.
+    output_reference : {"average"} or None
+        Reference of the cleaned EEG channels. The average takes one off the rank of the signals.
+    rounds : int, optional
+        Rounds of flagging in each step; what is found in one does not count in the next. By default three in
+        the first three steps of "mended", else one, as published.
+    few : {"warn", "ignore"}
+        What to do where there are too few items for the threshold ever to be passed (fewer than 11 for 3).
+    random_state : int, RandomState or None
+        Seed of the ICA.
+    average_first : bool
+        Judge single channels in average reference, as the authors' program does. By default, as in `CleaningOptions`,
+        the average serves the components alone, and single channels are judged in the reference of the recording.
+
+    Attributes
+    ----------
+    bad_channels_ : list of str
+        Channels found bad, or marked bad in the epochs that `fit` was given.
+    bad_epochs_ : array of int
+        Training epochs found bad. They took no part in what was learned after; `transform` does not drop them.
+    bad_components_ : array of int
+        Components that are taken out.
+    bad_channels_in_epochs_ : array of bool of shape (n_epochs, n_channels)
+        Channels of single training epochs that are interpolated; False in bad channels and epochs.
+    metrics_ : dict
+        Scores, z-scores and flags: step, then "scores", "z" or "flags", then metric, to an array.
+    report_ : dict
+        What was found and done, JSON-like.
+    cleaning_, offset_ : array of shape (n_channels, n_channels), (n_channels,)
+        What takes the bad components out: signals are multiplied by the first and get the second.
+    mixing_, unmixing_ : array of shape (n_channels, n_components), (n_components, n_channels)
+        The decomposition on all channels, zero in those that took no part; without columns or rows if the step is left
+        out.
+    channel_means_ : array of shape (n_channels,)
+        Usual level of each channel without the components, from which deviations in single epochs are taken.
+    channel_levels_ : dict of str to array of shape (n_channels,)
+        What is usual in each channel, metric by metric, to which single epochs are compared ("mended" only).
+    usual_epochs_ : dict of str to list of float
+        Mean and standard deviation of the training epochs' scores in each metric, by which new epochs are judged.
+    epoch_levels_ : array of shape (n_channels,)
+        Usual level of each channel with the components, from which deviations of epochs are taken.
+    ch_names_, ch_types_, sfreq_ : list of str, list of str, float
+        Channels and sampling rate.
+    reference_angles_ : array of shape (n_eeg,), or None
+        Angles between the EEG channels and the reference electrode, if the scores are corrected for them.
+    positions_, meg_info_ : array of shape (n_channels, 3), str
+        Positions that EEG is interpolated by, and the description of MEG sensors; None without.
+    n_features_in_ : int
+        Number of channels.
+
+    Raises
+    ------
+    UsageError
+        If an option is unknown.
+
+    See Also
+    --------
+    find_bad_channels : The first step alone.
+    find_outlier_subjects : The last step of the paper, over subjects.
+
+    Notes
+    -----
+    `transform` gives back as many epochs as it gets, so that it can stand in a pipeline. Epochs that are outliers by
+    the training epochs' standards are told by `epoch_weights` and dropped by `clean`.
+
+    The epochs' average reference serves the decomposition alone; single channels are judged in the reference of the
+    recording unless `average_first`, and the output reference comes last. `neurosig preprocess` takes the same course.
+
+    Before decoding from covariances, leave "channels_in_epochs" out, as the shipped pipelines do: an interpolated
+    channel is a sum of others, so each trial loses a rank in directions of its own, which the tangent space takes for
+    signal. What each step does to decoding is measured by ``benchmarks/study_faster.py``.
+
+    The faults that ``variant="mended"`` mends: one constant channel makes mne-faster blind for three of its metrics,
+    offsets of opposite sign cancel in its deviation of epochs, and the median of signed differences, in the authors'
+    program, is close to zero whatever the signal. Beyond these, blinks do not make frontal channels bad, drifts are
+    looked for, and what the worst item hides is found in further rounds (see `find_bad_channels` and
+    `find_bad_channels_in_epochs`).
+
+    References
+    ----------
+    .. [1] Nolan, Whelan & Reilly, "FASTER: Fully Automated Statistical Thresholding for EEG artifact Rejection",
+       Journal of Neuroscience Methods 192, 152-162, 2010, https://doi.org/10.1016/j.jneumeth.2010.07.015
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurosig.preprocessing.faster import FASTER
+    >>> X = np.random.default_rng(0).standard_normal((40, 16, 200)) * 1e-5
+    >>> X[:, 3] *= 8
+    >>> faster = FASTER(steps=("channels", "epochs"), interpolation="mean").fit(X)
+    >>> faster.bad_channels_
+    ['3']
+    """
+
+    def __init__(
+        self,
+        variant: str = "mended",
+        threshold: float | Mapping[str, float] = 3.0,
+        steps: Sequence[str] = STEPS,
+        metrics: Mapping[str, Sequence[str]] | None = None,
+        info: mne.Info | None = None,
+        sfreq: float | None = None,
+        ch_names: Sequence[str] | None = None,
+        eog: str | int | Sequence[str | int] | None = None,
+        eog_proxy: str | Sequence[str] = (),
+        reference_position: str | bool | None = None,
+        ica: str = "fastica",
+        n_components: int | None = None,
+        interpolation: str | None = "auto",
+        output_reference: str | None = "average",
+        rounds: int | None = None,
+        few: str = "warn",
+        random_state: Any = 0,
+        average_first: bool = False,
+    ):
+        self.variant = variant
+        self.threshold = threshold
+        self.steps = steps
+        self.metrics = metrics
+        self.info = info
+        self.sfreq = sfreq
+        self.ch_names = ch_names
+        self.eog = eog
+        self.eog_proxy = eog_proxy
+        self.reference_position = reference_position
+        self.ica = ica
+        self.n_components = n_components
+        self.interpolation = interpolation
+        self.output_reference = output_reference
+        self.rounds = rounds
+        self.few = few
+        self.random_state = random_state
+        self.average_first = average_first
+
+    @classmethod
+    def _get_test_params(cls) -> list[dict[str, Any]]:
+        quick = {"interpolation": "mean", "few": "ignore", "sfreq": 128.0}
+        cells = {"variant": "mne", "steps": STEPS[:2] + STEPS[3:], "threshold": 1.5, "output_reference": None}
+        return [quick, quick | cells]
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn bad channels, components, and the usual level of each channel.
+
+        Parameters
+        ----------
+        X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
+            Training signals, any unit. Rows of EOG channels among them.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        FASTER
+            Itself.
+        """
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always", UserWarning)
+            self._fit(X)
+        told = [str(warning.message) for warning in said if warning.category is UserWarning]
+        for other in (warning for warning in said if warning.category is not UserWarning):
+            warnings.warn_explicit(other.message, other.category, other.filename, other.lineno)
+        if told:
+            warnings.warn("; ".join(dict.fromkeys(told)), UserWarning, stacklevel=2)
+        return self
+
+    def _fit(self, X: Any) -> None:
+        rules = self._rules()
+        signals, _ = self._read(X, reset=True)
+        self.ch_names_, self.ch_types_ = list(signals.ch_names), list(signals.ch_types)
+        self.sfreq_ = signals.sfreq
+        self._keep_geometry(signals)
+        self.reference_angles_ = signals.angles(signals.picks(), self.reference_position)
+        course = take_steps(
+            signals,
+            rules,
+            reference=self.reference_position,
+            average_first=self.average_first,
+            decompose={"n_components": self.n_components, "method": self.ica, "random_state": self.random_state},
+            eog_proxy=self.eog_proxy,
+        )
+        tell_skipped(course.found.values())
+        self.bad_channels_ = course.bads
+        self.bad_epochs_ = np.setdiff1d(np.arange(len(signals.X)), course.kept)
+        self._keep_usual_epochs(course)
+        self._keep_components(course)
+        self.channel_means_ = np.zeros(len(self.ch_names_))
+        self.channel_levels_: dict[str, np.ndarray] = {}
+        for metric, values in course.usual.items():
+            spread = np.full(len(self.ch_names_), 0.0 if metric == "mean" else 1.0)
+            spread[course.good] = values
+            if metric == "mean":
+                self.channel_means_ = spread
+            else:
+                self.channel_levels_[metric] = spread
+        self.bad_channels_in_epochs_ = np.zeros((len(signals.X), len(self.ch_names_)), dtype=bool)
+        self.bad_channels_in_epochs_[course.kept] = course.cells
+        self.metrics_ = {
+            step: {"scores": dict(found.scores), "z": dict(found.z), "flags": dict(found.flags)}
+            for step, found in course.found.items()
+        }
+        self.report_ = {
+            "variant": self.variant,
+            "sfreq": self.sfreq_,
+            "n_components": int(self.mixing_.shape[1]),
+            "interpolation": self.interpolation,
+            "output_reference": self.output_reference,
+            **describe(course, len(signals.X), len(self.ch_names_)),
+        }
+        self._tell_zeros()
+
+    def _tell_zeros(self) -> None:
+        """Mean of the good ones, in the average of all: nothing is left of such a channel."""
+        if self.output_reference != "average" or self.interpolation in (None, "mean"):
+            return  # who asks for the mean by name has it
+        if "eeg" not in self._interpolator().by_mean:
+            return
+        kinds = dict(zip(self.ch_names_, self.ch_types_, strict=True))
+        if zeros := [name for name in self.bad_channels_ if kinds[name] == "eeg"]:
+            warnings.warn(
+                f"{listed(zeros)} became the mean of the good channels, which is zero in average reference; give "
+                "positions, or drop such channels",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Clean epochs: take components out, interpolate bad channels, re-reference. No epoch is dropped.
+
+        Parameters
+        ----------
+        X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
+            Signals with the channels that were fitted.
+
+        Returns
+        -------
+        array of the shape of X
+            Clean signals; float32 stays float32.
+
+        Raises
+        ------
+        ChannelError, InputError
+            If epochs have other channels, or another sampling rate, than those that were fitted.
+        """
+        check_is_fitted(self)
+        signals, two_axes = self._read(X, reset=False)
+        clean = self._cleaned(signals)
+        if self.output_reference == "average":
+            self._rereference(clean)
+        return clean[..., 0] if two_axes else clean
+
+    def epoch_weights(self, X: Any) -> np.ndarray:
+        """Weight of each epoch: 0 for outliers by the standards of the training epochs, 1 for the others.
+
+        Parameters
+        ----------
+        X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
+            Signals as they are before cleaning.
+
+        Returns
+        -------
+        array of shape (n_epochs,)
+            The weights, which can serve as ``sample_weight``; all 1 if the step "epochs" is left out, and by metrics
+            in which none of so few training epochs could have been an outlier.
+        """
+        check_is_fitted(self)
+        signals, _ = self._read(X, reset=False)
+        weights = np.ones(len(signals.X))
+        if not self.usual_epochs_:
+            return weights
+        rule = self._rules()["epochs"]
+        good = signals.picks(exclude=self.bad_channels_)
+        cells = cell_scores(signals.X, good, {"squares", "amplitude"})
+        n_training = len(self.bad_channels_in_epochs_)
+        idle = {metric for metric, value in rule.threshold.items() if largest_z(n_training, rule.ddof) <= value}
+        if idle and self.few == "warn":
+            warnings.warn(
+                f"{n_training} training epochs are too few to judge others by {', '.join(sorted(idle))}: none of them "
+                "could have been an outlier; fit on more epochs or lower the threshold",
+                UserWarning,
+                stacklevel=2,
+            )
+        for name, values in epoch_scores_by_type(signals, good, cells, rule, self.epoch_levels_[good]).items():
+            metric = name.split(":")[0]
+            mean, spread = self.usual_epochs_[name]
+            if spread > 0 and metric not in idle:
+                weights[np.abs(values - mean) > rule.threshold[metric] * spread] = 0.0
+        return weights
+
+    def clean(self, X: Any, y: Any = None) -> Any:
+        """Clean epochs and drop those that are outliers by the standards of the training epochs.
+
+        Parameters
+        ----------
+        X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
+            Signals with the channels that were fitted; not changed.
+        y : array of shape (n_epochs, ...), optional
+            Labels, or anything else that goes with the epochs.
+
+        Returns
+        -------
+        X : mne.EpochsArray or array
+            Clean signals of the epochs that are kept, as epochs where `X` was epochs.
+        y : array
+            What goes with them; only where `y` was given.
+        """
+        import mne
+
+        kept = self.epoch_weights(X) > 0
+        clean = self.transform(X)
+        if isinstance(X, mne.BaseEpochs):
+            bads = list(self.bad_channels_) if self.interpolation is None else []
+            clean = cleaned_epochs(X, clean, bads, self.output_reference == "average" and "eeg" in self.ch_types_)
+            clean.drop(~kept, reason="FASTER", verbose="error")
+        else:
+            clean = clean[kept]
+        return clean if y is None else (clean, np.asarray(y)[kept])
+
+    def bad_channels_in(self, X: Any) -> np.ndarray:
+        """Find the channels of single epochs that `transform` interpolates beside the bad channels.
+
+        Parameters
+        ----------
+        X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
+            Signals as they are before cleaning.
+
+        Returns
+        -------
+        array of bool of shape (n_epochs, n_channels)
+            The channels.
+        """
+        check_is_fitted(self)
+        signals, _ = self._read(X, reset=False)
+        rule = self._rules().get("channels_in_epochs")
+        found = np.zeros(signals.X.shape[:2], dtype=bool)
+        if rule is not None:
+            outliers = self._bad_cells(self._without_components(signals.X), rule)
+            found[:, outliers.picks] = outliers.bad
+        return found
+
+    def _rules(self) -> dict[str, Rule]:
+        if self.interpolation is not None and self.interpolation not in METHODS:
+            raise UsageError(
+                f"interpolation must be one of {', '.join(map(repr, METHODS))} or None, got {self.interpolation!r}"
+            )
+        if self.output_reference not in ("average", None):
+            raise UsageError(f"output_reference must be 'average' or None, got {self.output_reference!r}")
+        unknown = [step for step in (*self.steps, *(self.metrics or {})) if step not in STEPS]
+        if isinstance(self.steps, str) or unknown or not len(self.steps):
+            raise UsageError(f"steps and the keys of metrics must be some of {', '.join(STEPS)}, got {self.steps!r}")
+        metrics = self.metrics or {}
+        return {
+            step: Rule.make(step, self.variant, self.threshold, metrics.get(step), self.rounds, self.few)
+            for step in STEPS
+            if step in self.steps
+        }
+
+    def _read(self, X: Any, reset: bool) -> tuple[Recorded, bool]:
+        """The signals, and whether they came as a table of one sample an epoch."""
+        import mne
+
+        if isinstance(X, mne.io.BaseRaw):
+            raise InputError("expected epochs, got a continuous recording; cut it (mne.make_fixed_length_epochs)")
+        array = check_signals(X, estimator=self, reset=reset, ensure_3d=False)
+        two_axes = array.ndim == 2
+        if two_axes:
+            array = array[..., np.newaxis]
+        is_epochs = isinstance(X, mne.BaseEpochs)
+        if reset:
+            if is_epochs:
+                return Recorded.read(X, sfreq=self.sfreq, eog=self.eog), False
+            return Recorded.read(array, self.info, self.sfreq, self.ch_names, self.eog), two_axes
+        if is_epochs and list(X.ch_names) != self.ch_names_:
+            different = [f"{a} for {b}" for a, b in zip(X.ch_names, self.ch_names_, strict=True) if a != b]
+            raise ChannelError(f"expected the channels of the training epochs, got {listed(different)}; reorder them")
+        if is_epochs and self.sfreq_ is not None and not same_rate(rate := float(X.info["sfreq"]), self.sfreq_):
+            raise InputError(
+                f"expected the {self.sfreq_:g} Hz of the training epochs, got {rate:g} Hz; resample the epochs"
+            )
+        return Recorded(array, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_), two_axes
+
+    def _keep_geometry(self, signals: Recorded) -> None:
+        """Positions as plain numbers, so that the fitted object can be stored."""
+        self.positions_, self.meg_info_ = None, None
+        eeg = [i for i, kind in enumerate(self.ch_types_) if kind == "eeg"]
+        if signals.info is not None and self.interpolation in ("auto", "spline"):
+            found = sphere_positions(located(signals.info), eeg) if eeg else None
+            if found is not None:
+                self.positions_ = np.full((len(self.ch_names_), 3), np.nan)
+                self.positions_[eeg] = found
+            if {"mag", "grad"} & set(self.ch_types_):
+                self.meg_info_ = json.dumps(signals.info.to_json_dict())
+        if self.interpolation is None or not {"channels", "channels_in_epochs"} & set(self.steps):
+            return
+        by_mean = self._interpolator().by_mean
+        if by_mean:
+            warnings.warn(
+                f"there are no positions for {' and '.join(by_mean)} channels, so bad ones become the mean of the good "
+                "ones; give epochs with a montage, info, or names of the 10-05 system, or say interpolation='mean'",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _interpolator(self) -> Interpolator:
+        return interpolator(self.ch_types_, self.positions_, self.meg_info_, self.interpolation or "mean")
+
+    def _keep_usual_epochs(self, course: Course) -> None:
+        """Mean and spread of the training epochs' scores, by which new epochs are judged."""
+        self.usual_epochs_: dict[str, list[float]] = {}
+        self.epoch_levels_ = np.zeros(len(self.ch_names_))
+        self.epoch_levels_[course.good] = course.epoch_levels
+        found = course.found.get("epochs")
+        if found is None or len(found.bad) < 2:
+            return
+        rule = self._rules()["epochs"]
+        for name, values in found.scores.items():
+            usual = values if rule.max_iter == 1 else values[~found.flags[name]]
+            spread = usual.std(ddof=rule.ddof) if len(usual) > 1 else 0.0
+            self.usual_epochs_[name] = [float(usual.mean()), float(spread)]
+
+    def _keep_components(self, course: Course) -> None:
+        """The decomposition on all channels, and what takes its bad components out."""
+        n_channels, good, found = len(self.ch_names_), course.good, course.decomposition
+        self.bad_components_ = course.removed
+        self.cleaning_, self.offset_ = np.eye(n_channels), np.zeros(n_channels)
+        self.mixing_, self.unmixing_ = np.zeros((n_channels, 0)), np.zeros((0, n_channels))
+        if found is None:
+            return
+        types = [self.ch_types_[i] for i in good]
+        self.mixing_ = np.zeros((n_channels, len(found.unmixing)))
+        self.unmixing_ = np.zeros((len(found.unmixing), n_channels))
+        self.mixing_[good] = found.mixing
+        self.unmixing_[:, good] = (
+            found.unmixing @ average_reference(types) if found.average_reference else found.unmixing
+        )
+        self.cleaning_[np.ix_(good, good)], self.offset_[good] = found.removal(course.removed, types)
+
+    def _without_components(self, X: np.ndarray) -> np.ndarray:
+        """Signals without the bad components, in a new array."""
+        if self.average_first:
+            X = X.copy()
+            self._rereference(X, [name not in self.bad_channels_ for name in self.ch_names_])
+        if len(self.bad_components_):
+            return apply_matrix(self.cleaning_, self.offset_, X)
+        return X if self.average_first else X.copy()
+
+    def _bad_cells(self, clean: np.ndarray, rule: Rule) -> Outliers:
+        signals = Recorded(clean, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_)
+        good = signals.picks(exclude=self.bad_channels_)
+        usual = {"mean": self.channel_means_[good]}
+        usual |= {metric: values[good] for metric, values in self.channel_levels_.items()}
+        return bad_cells(signals, rule, self.reference_angles_, self.bad_channels_, usual=usual)
+
+    def _cleaned(self, signals: Recorded) -> np.ndarray:
+        clean = self._without_components(signals.X)
+        bad = np.zeros(clean.shape[:2], dtype=bool)
+        rule = self._rules().get("channels_in_epochs")
+        if rule is not None:
+            found = self._bad_cells(clean, dataclasses.replace(rule, few="ignore"))  # `fit` said so
+            bad[:, found.picks] = found.bad
+        if self.interpolation is not None:
+            bad[:, [self.ch_names_.index(name) for name in self.bad_channels_]] = True
+            left = self._interpolator()(clean, bad)
+            if left.any():
+                logger.info("%d channels in epochs were left, as too few good ones remain", int(left.sum()))
+        return clean
+
+    def _rereference(self, clean: np.ndarray, counted: Any = True) -> None:
+        """Average reference, in place; channels that stay bad do not count in the average."""
+        eeg = np.array([kind == "eeg" for kind in self.ch_types_])
+        counted = eeg & counted
+        if self.interpolation is None:
+            counted &= [name not in self.bad_channels_ for name in self.ch_names_]
+        if counted.sum() > 1:
+            clean[:, eeg] -= clean[:, counted].mean(axis=1, keepdims=True)
