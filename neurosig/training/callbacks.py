@@ -1,0 +1,300 @@
+"""What happens beside the steps of a training: scores, stopping, averaging, projection, schedules, progress."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from neurosig.core.errors import InputError
+from neurosig.training.settings import TrainingSettings
+from neurosig.training.stopping import StoppingRule
+
+__all__ = [
+    "BestWeights", "FiniteLoss", "Halt", "Progress", "Projection", "Schedule", "Scores", "StopTraining",
+    "WeightAverage", "state_copy",
+]  # fmt: skip
+
+
+class StopTraining(Exception):  # noqa: N818 - not an error
+    """Raised at the end of the epoch after which a training stops early."""
+
+
+def state_copy(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A copy of a module's weights and buffers, which later training leaves alone."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+class FiniteLoss(Callback):
+    """Stops a training whose loss is no number, and says where and what to try."""
+
+    def on_batch_end(self, net, batch=None, training=False, loss=None, **kwargs):
+        """Look at the loss of the step just done."""
+        if math.isfinite(net.history[-1, "batches", -1, "train_loss" if training else "valid_loss"]):
+            return
+        epoch, number = net.first_epoch + len(net.history), len(net.history[-1, "batches"])
+        where = f"epoch {epoch}, {'training' if training else 'validation'} batch {number}"
+        if not torch.isfinite(batch[0]).all():
+            raise InputError(
+                f"the signals hold NaN or inf in {where}: drop or repair those trials, or look at the augmentation"
+            )
+        raise InputError(
+            f"the loss is not finite in {where}: try a smaller lr, clip_norm=1.0, precision='float32' or scale='std', "
+            "and look for trials of extreme amplitude"
+        )
+
+
+class Scores(Callback):
+    """One row of the history an epoch: losses, validation accuracy, learning rate, seconds.
+
+    Parameters
+    ----------
+    rows : list of dict
+        Where the rows are added.
+    classes : bool
+        Whether targets are class numbers, so that there is an accuracy.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], classes: bool):
+        self.rows = rows
+        self.classes = classes
+
+    def on_epoch_begin(self, net, **kwargs):
+        """Start the clock and the sums."""
+        self.started = time.perf_counter()
+        self.sums = {"train": 0.0, "valid": 0.0}
+        self.weights = {"train": 0.0, "valid": 0.0}
+        self.right = self.judged = 0.0
+
+    def on_batch_end(self, net, batch=None, training=False, loss=None, y_pred=None, **kwargs):
+        """Add a batch to the sums."""
+        part = "train" if training else "valid"
+        target = batch[1]
+        # what the loss of the batch was divided by, so that the sums do not depend on how trials fell into batches
+        weight = net.criterion_.total_weight(target, len(batch[0]))
+        self.sums[part] += net.history[-1, "batches", -1, f"{part}_loss"] * weight
+        self.weights[part] += weight
+        if not training and self.classes:
+            right = (y_pred.argmax(dim=1) == target.y).to(torch.float32)
+            self.right += float((right if target.weight is None else right * target.weight).sum())
+            self.judged += float(len(batch[0]) if target.weight is None else target.weight.sum())
+
+    def on_epoch_end(self, net, **kwargs):
+        """Write the row."""
+        row = {"epoch": len(self.rows) + 1, "train_loss": self.sums["train"] / (self.weights["train"] or 1.0)}
+        if self.weights["valid"]:
+            row["valid_loss"] = self.sums["valid"] / self.weights["valid"]
+            if self.classes:
+                row["valid_accuracy"] = self.right / self.judged
+        row["lr"] = float(net.optimizer_.param_groups[0]["lr"])
+        row["seconds"] = time.perf_counter() - self.started
+        self.rows.append(net.agreed(row))
+
+
+class BestWeights(Callback):
+    """Keeps the weights of the best epoch by a rule, and asks for the end of the training when the rule does.
+
+    Parameters
+    ----------
+    rule : StoppingRule
+        Hears of each epoch.
+    rows : list of dict
+        The history.
+    """
+
+    def __init__(self, rule: StoppingRule, rows: list[dict[str, Any]]):
+        self.rule = rule
+        self.rows = rows
+        self.weights: dict[str, torch.Tensor] | None = None
+
+    def on_epoch_end(self, net, **kwargs):
+        """Judge the epoch."""
+        row = self.rows[-1]
+        if self.rule.update(row["valid_loss"], row.get("valid_accuracy")):
+            self.weights = state_copy(net.deciding_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rule's memory and the best weights."""
+        return {"rule": self.rule.state_dict(), "weights": self.weights}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.rule.load_state_dict(state["rule"])
+        self.weights = state["weights"]
+
+
+class WeightAverage(Callback):
+    """Exponential moving average of weights and buffers, batch norm's statistics among them (torch's own).
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose weights.
+    decay : float
+        Share of the old average that stays at each step.
+    """
+
+    def __init__(self, module: torch.nn.Module, decay: float):
+        self.model = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+
+    @property
+    def average(self) -> torch.nn.Module:
+        """The module with averaged weights."""
+        return self.model.module
+
+    def update(self, module: torch.nn.Module, project: bool) -> None:
+        """Take in the weights after a step."""
+        self.model.update_parameters(module)
+        if project and hasattr(self.average, "project_"):
+            _project(self.average)
+
+
+def _project(module: torch.nn.Module) -> None:
+    """Call the module's ``project_()``; weights that are not trained stay as they are."""
+    kept = [(p, p.detach().clone()) for p in module.parameters() if not p.requires_grad]
+    with torch.no_grad():
+        module.project_()  # type: ignore[operator]
+        for parameter, value in kept:
+            parameter.copy_(value)
+
+
+class Projection(Callback):
+    """After each step: the module's own constraint on its weights (max-norm, say), then the average.
+
+    Parameters
+    ----------
+    module : nn.Module
+        The module; its ``project_()`` is called if there is one.
+    project : bool
+        Whether to call it.
+    average : WeightAverage, optional
+        Hears of the weights after the projection.
+    """
+
+    def __init__(self, module: torch.nn.Module, project: bool, average: WeightAverage | None = None):
+        self.module = module
+        self.project = project and hasattr(module, "project_")
+        self.average = average
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Project and average."""
+        if not training:
+            return
+        if self.project:
+            _project(self.module)
+        if self.average is not None:
+            self.average.update(self.module, self.project)
+
+
+class Schedule(Callback):
+    """The course of the learning rate, by torch's schedulers.
+
+    Parameters
+    ----------
+    settings : TrainingSettings
+        ``schedule``, ``lr``, ``max_epochs``.
+    n_batches : int
+        Batches in an epoch.
+    rows : list of dict
+        The history, for "plateau".
+    """
+
+    def __init__(self, settings: TrainingSettings, n_batches: int, rows: list[dict[str, Any]]):
+        self.settings = settings
+        self.n_batches = n_batches
+        self.rows = rows
+        self.scheduler: Any = None
+
+    def start(self, optimizer: torch.optim.Optimizer) -> None:
+        """Build the scheduler; to be called once the optimizer is there."""
+        schedulers = torch.optim.lr_scheduler
+        if self.settings.schedule == "cosine":
+            self.scheduler = schedulers.CosineAnnealingLR(optimizer, self.settings.max_epochs)
+        elif self.settings.schedule == "one_cycle":
+            steps = self.settings.max_epochs * self.n_batches
+            self.scheduler = schedulers.OneCycleLR(optimizer, self.settings.lr, total_steps=steps)
+        else:
+            self.scheduler = schedulers.ReduceLROnPlateau(optimizer, factor=0.1, patience=5)
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        """Step, where the schedule goes by batches."""
+        # the scheduler would warn of a step that it has not seen the optimizer take, which one skipped for fp16 is
+        if training and self.settings.schedule == "one_cycle":
+            state = self.scheduler.last_epoch + 1
+            if state < self.scheduler.total_steps:
+                self.scheduler.step()
+
+    def on_epoch_end(self, net, **kwargs):
+        """Step, where the schedule goes by epochs."""
+        if self.settings.schedule == "cosine":
+            self.scheduler.step()
+        elif self.settings.schedule == "plateau":
+            self.scheduler.step(self.rows[-1].get("valid_loss", self.rows[-1]["train_loss"]))
+
+    def state_dict(self) -> dict[str, Any]:
+        """The scheduler's state."""
+        return copy.deepcopy(self.scheduler.state_dict())
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from what `state_dict` gave."""
+        self.scheduler.load_state_dict(state)
+
+
+class Progress(Callback):
+    """A bar over the epochs, with the last scores.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The history.
+    max_epochs : int
+        Length of the bar.
+    """
+
+    def __init__(self, rows: list[dict[str, Any]], max_epochs: int):
+        self.rows = rows
+        self.max_epochs = max_epochs
+        self.bar: Any = None
+
+    def on_train_begin(self, net, **kwargs):
+        """Open the bar; on a terminal or in a notebook it is seen."""
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(
+            total=self.max_epochs, initial=len(self.rows), desc="training", unit="epoch", disable=None, leave=False,
+            dynamic_ncols=True,
+        )  # fmt: skip
+
+    def on_epoch_end(self, net, **kwargs):
+        """Show the epoch's scores."""
+        names = ("train_loss", "valid_loss", "valid_accuracy")
+        self.bar.set_postfix({name: f"{self.rows[-1][name]:.4f}" for name in names if name in self.rows[-1]})
+        self.bar.update()
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class Halt(Callback):
+    """Ends the training when the rule of `BestWeights` asks for it; stands last, so that all others have had the epoch.
+
+    Parameters
+    ----------
+    rule : StoppingRule
+        The rule.
+    """
+
+    def __init__(self, rule: StoppingRule):
+        self.rule = rule
+
+    def on_epoch_end(self, net, **kwargs):
+        """Raise `StopTraining` if there is a reason."""
+        if self.rule.reason is not None:
+            raise StopTraining(self.rule.reason)

@@ -1,0 +1,88 @@
+"""Where a network is computed, and random numbers that leave everybody else's alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from neurosig.core.errors import UsageError
+
+__all__ = ["available_devices", "draw_seed", "resolve_device", "seeded"]
+
+
+def available_devices() -> list[str]:
+    """Names of the devices of this machine: "cpu", and "mps", "cuda", "cuda:0", ... where there are such."""
+    names = ["cpu"]
+    if torch.backends.mps.is_available():
+        names.append("mps")
+    if torch.cuda.is_available():
+        names += ["cuda", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    return names
+
+
+def resolve_device(device: str | torch.device = "auto") -> torch.device:
+    """The device of a name.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "cuda:<n>", "mps"} or torch.device
+        "auto" takes a CUDA device where there is one, then Apple's, then the processor.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Raises
+    ------
+    UsageError
+        If there is no such device here; the message lists those there are.
+    """
+    known = available_devices()
+    if device == "auto":
+        return torch.device(next(name for name in ("cuda", "mps", "cpu") if name in known))
+    if str(device) not in known:
+        raise UsageError(
+            f"device {str(device)!r} is not on this machine, which has {', '.join(known)}; choose one of them or 'auto'"
+        )
+    return torch.device(device)
+
+
+def draw_seed(random_state: Any) -> int:
+    """A seed for one training, drawn as scikit-learn draws: an int gives the same one each time."""
+    from sklearn.utils import check_random_state
+
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+@contextlib.contextmanager
+def seeded(random_state: Any = None, device: torch.device | None = None) -> Iterator[int]:
+    """Seed torch inside, and leave its random state outside as it was.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As in scikit-learn.
+    device : torch.device, optional
+        A CUDA device whose random state is treated likewise.
+
+    Yields
+    ------
+    int
+        The seed.
+    """
+    seed = draw_seed(random_state)
+    devices = []
+    if device is not None and device.type == "cuda":
+        devices = [torch.cuda.current_device() if device.index is None else device.index]
+    # cudnn's quickest kernels add in any order: two runs would differ in their last bits
+    exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
+    with torch.random.fork_rng(devices), exact if devices else contextlib.nullcontext():
+        torch.random.default_generator.manual_seed(seed)
+        for index in devices:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield seed
