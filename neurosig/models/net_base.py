@@ -1,0 +1,348 @@
+"""What the estimators that train a network share: from parameters and signals to a trained module, and its outputs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
+from torch import nn
+
+from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.files import digest
+from neurosig.core.log import logger
+from neurosig.models.net_data import (
+    check_names,
+    check_trials,
+    content_digest,
+    known_spec,
+    samples_of,
+    signal_scale,
+    validation_split,
+)
+from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
+from neurosig.models.net_pretrained import fitted_network, start_from
+from neurosig.models.net_storage import NetStorage
+from neurosig.training.augmentation import make_augmentation
+from neurosig.training.batches import Batches, Trials
+from neurosig.training.checkpoint import checkpoint_seed
+from neurosig.training.device import draw_seed, resolve_device, seeded
+from neurosig.training.distributed import processes
+from neurosig.training.nets import run_network, train_network
+from neurosig.training.settings import TrainingSettings
+
+__all__ = ["NetEstimator"]
+
+
+class Task(NamedTuple):
+    """What is learned: made by the classifier or the regressor, trained by what they share.
+
+    Parameters
+    ----------
+    y : array of shape (n_trials,)
+        Class numbers, or values.
+    n_outputs : int
+        Outputs of the network.
+    loss : callable or None
+        See `train_network`.
+    """
+
+    y: np.ndarray
+    n_outputs: int
+    loss: Callable[..., torch.Tensor] | None
+
+
+class NetEstimator(NetStorage, BaseEstimator):
+    """Base of `NetClassifier` and `NetRegressor`."""
+
+    # a network tells channels apart by their place
+    _channel_order_matters = True
+
+    @classmethod
+    def _get_test_params(cls) -> dict[str, Any]:
+        return {
+            "module": "LinearNet",
+            "max_epochs": 60,
+            "batch_size": 512,
+            "lr": 0.05,
+            "validation": None,
+            "random_state": 0,
+            "device": "cpu",
+        }
+
+    def _settings(self, seed: int, checkpoint: Path | None) -> TrainingSettings:
+        asked = {"TRUE": True, "NONE": logger.isEnabledFor(20), "INFO": True, "DEBUG": True, "20": True, "10": True}
+        show = asked.get(str(self.verbose).upper(), False)
+        return TrainingSettings(
+            max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr, optimizer=self.optimizer,
+            weight_decay=self.weight_decay, schedule=self.schedule, stopping=self.stopping, patience=self.patience,
+            clip_norm=self.clip_norm, precision=self.precision, ema=self.ema, max_norm=bool(self.max_norm),
+            compile=bool(self.compile), checkpoint=None if checkpoint is None else str(checkpoint), seed=seed,
+            show_progress=show,
+        )  # fmt: skip
+
+    def _signals(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> tuple[Any, np.ndarray | None, Any]:
+        """Checked signals, weights, groups."""
+        if y is None:
+            raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        self._spec, self._sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
+        X = check_trials(self, X, reset=True)
+        if self._spec is not None and self._spec.n_channels != X.shape[1]:
+            raise ChannelError(f"{self._spec.n_channels} channels are named, the signals have {X.shape[1]}")
+        n = int(X.shape[0])
+        if _num_samples(y) != n:
+            raise InputError(f"expected one target a trial, got {n} trials and {_num_samples(y)} targets")
+        weight = None
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, np.empty((n, 1)), dtype=np.float64, ensure_non_negative=True)
+            if not weight.any():
+                raise InputError("expected some weight, got sample_weight of zeros only")
+        if groups is not None:
+            groups = np.asarray(groups)
+            if groups.shape != (n,):
+                raise InputError(f"expected one group a trial, got {n} trials and groups of shape {groups.shape}")
+        return X, weight, groups
+
+    def _train(
+        self, X: Any, task: Task, groups: np.ndarray | None, weight: np.ndarray | None, class_weight: Any = None
+    ) -> Self:
+        """Build, split, train, keep."""
+        seed = draw_seed(self.random_state)
+        cls = resolve_module(self.module)
+        identity: dict[str, Any] | None = None
+        folder: Path | None = None
+        if self.checkpoint is not None:
+            identity = self._identity(cls, task, seed, content_digest(X, task.y, groups, weight))
+            folder = Path(self.checkpoint) / digest(identity)
+            if self.random_state is None:
+                seed = checkpoint_seed(folder) or seed
+        settings = self._settings(seed, folder)
+        process = processes(self.device)
+        device = process.device if process.world > 1 or self.device == "accelerate" else resolve_device(self.device)
+        n_times = int(X.shape[2])
+        window = samples_of("window", self.window, self._sfreq, n_times)
+        step = samples_of("window_step", self.window_step, self._sfreq, n_times)
+        if step is not None and window is None:
+            raise UsageError("window_step goes with window; give both in seconds")
+        trials = Trials(X, window, step, device)
+        index = np.arange(int(X.shape[0])) if weight is None else np.flatnonzero(weight)
+        train, valid = validation_split(
+            task.y, index, groups, self.validation, classes=task.loss is None, random_state=seed
+        )
+        if self.pretrained is not None and self.scale == "std":
+            scale = float(fitted_network(self.pretrained, type(self), cls).scale_)
+        else:
+            scale = self._scale(X, train, weight)
+        previous = self.module_ if self.warm_start and "_network" in vars(self) else None
+        with seeded(seed, device):
+            module = build_module(
+                cls, self.module_params, n_chans=trials.shape[0], n_outputs=task.n_outputs, n_times=trials.shape[1],
+                sfreq=self._sfreq, chs_info=self._channels(), device=device,
+            )  # fmt: skip
+            frozen = self._start(module, previous, trials.shape, device)
+            target = torch.as_tensor(self._prepare_target(task.y, train, weight))
+            options = {
+                "batch_size": self.batch_size, "scale": scale, "device": device,
+                "weight": None if weight is None else torch.as_tensor(weight, dtype=torch.float32),
+            }  # fmt: skip
+            batches = Batches(
+                trials, target, train, **options, generator=torch.Generator().manual_seed(seed),
+                augment=self._augmentation(trials.shape[1], seed, weight), rank=process.rank, world=process.world,
+            )  # fmt: skip
+            check = None if valid is None else Batches(trials, target, valid, **options)
+            if identity is not None:
+                identity |= {"seed": seed, "weights": {name: list(v.shape) for name, v in module.state_dict().items()}}
+            record = train_network(
+                module,
+                batches,
+                check,
+                settings,
+                loss=task.loss,
+                class_weight=None if class_weight is None else class_weight(train, weight),
+                device=device,
+                frozen=frozen,
+                identity=identity,
+                process=process,
+            )
+        for parameter in module.parameters():
+            parameter.requires_grad_(True)
+            parameter.grad = None
+        self._network, self._device, self._n_outputs = module, device, task.n_outputs
+        self.seed_, self.scale_, self.n_times_, self.sfreq_ = seed, scale, n_times, self._sfreq
+        self.window_, self.window_step_ = window, trials.step if window is not None else None
+        self.spec_ = None if self._spec is None else self._spec.replace(n_times=n_times)
+        self.history_, self.best_epoch_, self.stopped_ = record.history, record.best_epoch, record.stopped
+        self.seconds_ = record.seconds
+        self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
+        logger.info("%s: %s; weights of epoch %d", cls.__name__, record.stopped, record.best_epoch)
+        return self
+
+    def _prepare_target(self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """What the network is to give, from class numbers or values."""
+        return y
+
+    def _scale(self, X: Any, train: np.ndarray, weight: np.ndarray | None) -> float:
+        if self.scale is None:
+            return 1.0
+        if isinstance(self.scale, str):
+            if self.scale != "std":
+                raise UsageError(f"scale must be 'std', a positive number or None, got {self.scale!r}")
+            return signal_scale(X, train, weight)
+        if isinstance(self.scale, bool) or not 0 < self.scale < np.inf:
+            raise UsageError(f"scale must be 'std', a positive number or None, got {self.scale!r}")
+        return float(self.scale)
+
+    def _channels(self) -> Any:
+        """The channels as mne describes them, where the sampling rate is known."""
+        if self._spec is None or self._spec.sfreq is None:
+            return None
+        return self._spec.to_mne()["chs"]
+
+    def _start(
+        self, module: nn.Module, previous: nn.Module | None, shape: tuple[int, int], device: torch.device
+    ) -> tuple[nn.Module, ...]:
+        """Put weights from elsewhere into the module, freeze what is not trained; the layers that keep statistics."""
+        if self.trainable not in ("all", "head"):
+            raise UsageError(f"trainable must be 'all' or 'head', got {self.trainable!r}")
+        if previous is not None:
+            fits = [tuple(value.shape) for value in previous.state_dict().values()]
+            if type(previous) is type(module) and fits == [tuple(v.shape) for v in module.state_dict().values()]:
+                module.load_state_dict(copy.deepcopy(previous.state_dict()))
+                return ()
+        if self.pretrained is None:
+            if self.trainable == "head":
+                raise UsageError("trainable='head' trains the last layer of a pretrained network; pass pretrained=...")
+            return ()
+        start_from(module, self.pretrained, type(self), shape, self._spec, self._sfreq)
+        if self.trainable == "all":
+            return ()
+        head = head_of(module)
+        own = set(map(id, head))
+        for parameter in module.parameters():
+            parameter.requires_grad_(id(parameter) in own)
+        return tuple(normalisation_layers(module, head))
+
+    def _augmentation(self, n_times: int, seed: int, weight: np.ndarray | None) -> Any:
+        if self.augmentation is None:
+            return None
+        augment = make_augmentation(
+            self.augmentation,
+            sfreq=self._sfreq,
+            ch_names=None if self._spec is None else self._spec.ch_names,
+            positions=None if self._spec is None else self._spec.positions,
+            n_times=n_times,
+            random_state=seed,
+        )
+        if weight is not None and any(
+            type(transform).__name__ in ("SegmentationReconstruction", "Mixup") for transform in augment.transforms
+        ):
+            raise UsageError("sample_weight does not go with augmentations that mix trials; leave one of them out")
+        return augment
+
+    def _identity(self, cls: type[nn.Module], task: Task, seed: int, content: str) -> dict[str, Any]:
+        """What makes a training the one that it is, for its checkpoint: its digest names the folder of it.
+
+        A seed that nobody asked for is none of it: a training that is called again takes the one it began with.
+        """
+        left_out = ("checkpoint", "verbose", "random_state", "info", "ch_names", "pretrained", "module", "device")
+        params = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
+        start = self.module_ if self.warm_start and "_network" in vars(self) else None
+        if start is None and self.pretrained is not None:
+            start = fitted_network(self.pretrained, type(self), cls).module_
+        return {
+            **{name: value if _is_plain(value) else repr(value) for name, value in params.items()},
+            "module": module_path(cls),
+            "outputs": task.n_outputs,
+            "signals": None if self._spec is None else self._spec.to_dict(),
+            "sampling rate": self._sfreq,
+            "start": None if start is None else content_digest(_weights_as_one(start)),
+            "data": content,
+            "seed": None if self.random_state is None else seed,
+        }
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """Outputs of all windows, (n_trials, n_windows, n_outputs)."""
+        check_is_fitted(self)
+        module = self.module_
+        check_names(self.spec_, X, type(self).__name__)
+        X = check_trials(self, X, reset=False)
+        if X.shape[2] != self.n_times_:
+            raise ChannelError(
+                f"expected trials of {self.n_times_} samples, as {type(self).__name__} was fitted on, got "
+                f"{X.shape[2]}; cut or resample them alike"
+            )
+        device = self._device
+        trials = Trials(X, self.window_, self.window_step_, device)
+        n = int(X.shape[0])
+        batches = Batches(
+            trials, torch.zeros(n), np.arange(n), batch_size=self.batch_size, scale=self.scale_, device=device
+        )
+        return run_network(module, batches, device=device, precision=self.precision).reshape(n, trials.n_windows, -1)
+
+    def export(self, path: Any, format: str | None = None, check: bool = True, **options: Any) -> Any:
+        """Write the fitted network as a program that runs without neurosig, see `neurosig.models.export`.
+
+        Parameters
+        ----------
+        path : path-like
+            Where; ends in ``.pt2`` or ``.onnx``.
+        format : {"torch", "onnx"}, optional
+            torch.export or ONNX; what the ending of the path says, if not given.
+        check : bool
+            Whether the program's answers are compared with the estimator's.
+        **options
+            Further options of `export_network`, as ``overwrite=True``.
+
+        Returns
+        -------
+        Path
+            What was written.
+        """
+        from neurosig.models.export import export_network
+
+        return export_network(self, path, format=format, check=check, **options)
+
+    def explain(
+        self, X: Any, y: Any = None, method: str = "integrated_gradients", target: Any = None, **options: Any
+    ) -> Any:
+        """Attribute decisions to channels and samples, see `neurosig.models.explain`.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+            Trials.
+        y : array of shape (n_trials,), optional
+            Their targets.
+        method : str
+            "integrated_gradients", "occlusion", or one of captum's.
+        target : optional
+            Which output is explained; by default the one decided for.
+        **options
+            Further options of the method.
+
+        Returns
+        -------
+        Explanation
+            Attributions.
+        """
+        from neurosig.models.explain import explain
+
+        return explain(self, X, y, method=method, target=target, **options)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _weights_as_one(module: nn.Module) -> np.ndarray:
+    values = [value.detach().cpu().double().ravel().numpy() for value in module.state_dict().values()]
+    return np.concatenate(values)[:, np.newaxis, np.newaxis]

@@ -1,0 +1,300 @@
+"""What a network is fitted on: trials checked in memory or piece by piece, their scale, and what validates."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from neurosig.core.channel_names import canonical_name, listed
+from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.log import logger
+from neurosig.core.signals import SignalSpec
+from neurosig.core.validation import check_finite, check_signals
+from neurosig.training.batches import is_stream
+
+__all__ = [
+    "check_names",
+    "check_trials",
+    "compare_specs",
+    "content_digest",
+    "known_spec",
+    "samples_of",
+    "signal_scale",
+    "validation_split",
+]
+
+_PIECE = 8 << 20  # bytes read at once
+
+
+def check_trials(estimator: Any, X: Any, *, reset: bool) -> Any:
+    """Trials as an array of three axes; memory maps and Zarr arrays are checked piece by piece and stay on disk.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its ``n_features_in_`` is set, or compared.
+    X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+        Signals.
+    reset : bool
+        Whether the estimator is being fitted.
+
+    Returns
+    -------
+    array of shape (n_trials, n_channels, n_times)
+        float32 in memory, or X itself.
+    """
+    if not is_stream(X) or len(X.shape) != 3:
+        return check_signals(X[:] if is_stream(X) else X, estimator=estimator, reset=reset, dtype=np.float32)
+    if np.dtype(X.dtype).kind not in "fiu":
+        raise InputError(f"expected signals of numbers, got {X.dtype}")
+    if 0 in X.shape:
+        raise InputError(f"expected at least one trial, channel and sample, got shape {tuple(X.shape)}")
+    # one trial goes through the gate, for all that does not depend on the values
+    check_signals(np.zeros((1, *X.shape[1:]), dtype=np.float32), estimator=estimator, reset=reset)
+    for start, piece in _pieces(X):
+        try:
+            check_finite(piece)
+        except InputError as error:
+            raise InputError(
+                f"in trials {start} to {start + len(piece) - 1}, numbered from the first: {error}"
+            ) from error
+    return X
+
+
+def _pieces(X: Any, trials: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    """Pieces of the trials as float32 arrays, and where they begin."""
+    from neurosig.training.batches import read_stream
+
+    index = np.arange(int(X.shape[0])) if trials is None else trials
+    n = len(index)
+    step = max(1, _PIECE // (4 * int(np.prod(X.shape[1:]))))
+    if hasattr(X, "chunks") and is_stream(X):
+        step = max(1, step // int(X.chunks[0])) * int(X.chunks[0])
+    for start in range(0, n, step):
+        rows = index[start : start + step]
+        yield start, read_stream(X, rows).numpy() if is_stream(X) else np.asarray(X[rows], dtype=np.float32)
+
+
+def signal_scale(X: Any, trials: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Standard deviation of all samples of all channels of some trials about their mean, one where they are flat.
+
+    Parameters
+    ----------
+    X : array of shape (n_trials, n_channels, n_times)
+        Signals, in memory or on disk.
+    trials : array of int
+        Which, ascending.
+    weight : array of shape (n_trials,), optional
+        Weights of all trials.
+
+    Returns
+    -------
+    float
+        The standard deviation, in the unit of X.
+    """
+    means, variances = [], []
+    for _, piece in _pieces(X, trials):
+        piece = piece.astype(np.float64)
+        means.append(piece.mean(axis=(1, 2)))
+        variances.append(piece.var(axis=(1, 2)))
+    mean, variance = np.concatenate(means), np.concatenate(variances)
+    share = None if weight is None else weight[trials]
+    center = np.average(mean, weights=share)
+    spread = float(np.sqrt(np.average(variance + (mean - center) ** 2, weights=share)))
+    # rounding leaves signals that are flat with an offset a spread of about 1e-8 times the offset
+    return 1.0 if spread <= 10 * np.finfo(np.float32).eps * abs(center) else spread
+
+
+def validation_split(
+    y: np.ndarray,
+    index: np.ndarray,
+    groups: np.ndarray | None,
+    share: float | None,
+    *,
+    classes: bool,
+    random_state: int,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Trials to train on and trials to validate on; trials of a group stay on one side, classes are balanced.
+
+    Parameters
+    ----------
+    y : array of shape (n_trials,)
+        Class numbers or values of all trials.
+    index : array of int
+        Positions of the trials there are.
+    groups : array of shape (n_trials,), optional
+        What each trial belongs to.
+    share : float or None
+        Share of the trials that validates; None validates nothing.
+    classes : bool
+        Whether `y` are class numbers.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    train, valid : array of int, array of int or None
+        Positions, ascending. None where nothing validates, which is also so, and said in the log, where trials or
+        groups are too few for both sides to be of use.
+    """
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
+    if share is None:
+        return index, None
+    if isinstance(share, bool | str) or not 0 < share < 1:
+        raise UsageError(f"validation must be a share between 0 and 1, or None, got {share!r}")
+    target = y[index]
+    found: tuple[np.ndarray, np.ndarray] | None = None
+    why = f"{len(index)} trials are too few"
+    if groups is not None:
+        owners = groups[index]
+        n_groups = len(np.unique(owners))
+        why = f"{n_groups} groups are too few"
+        if n_groups >= 2 and classes:
+            found = _grouped(target, owners, share, random_state)
+        elif n_groups >= 2:
+            split = GroupShuffleSplit(1, test_size=share, random_state=random_state)
+            found = _try_split(split, target, owners)
+    elif classes:
+        found = _try_split(StratifiedShuffleSplit(1, test_size=share, random_state=random_state), target, None)
+    else:
+        found = _try_split(ShuffleSplit(1, test_size=share, random_state=random_state), target, None)
+    if found is None or (classes and len(np.unique(target[found[0]])) < len(np.unique(target))):
+        logger.warning("no validation part: %s; all of them are trained on, up to max_epochs", why)
+        return index, None
+    return np.sort(index[found[0]]), np.sort(index[found[1]])
+
+
+def _try_split(split: Any, y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
+    try:
+        train, valid = next(split.split(np.zeros(len(y)), y, groups))
+    except ValueError:  # scikit-learn's word for too few
+        return None
+    return (train, valid) if len(train) and len(valid) else None
+
+
+def _grouped(y: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """Whole groups, so many as come nearest to the share of each class; drawn, then filled up one by one."""
+    names, owner = np.unique(groups, return_inverse=True)
+    labels, code = np.unique(y, return_inverse=True)
+    counts = np.zeros((len(names), len(labels)))
+    np.add.at(counts, (owner, code), 1)
+    wanted, have = share * counts.sum(axis=0), np.zeros(len(labels))
+    chosen: list[int] = []
+    for group in np.random.RandomState(seed).permutation(len(names)):
+        then = have + counts[group]
+        left = counts.sum(axis=0) - then
+        if np.all(left > 0) and np.abs(then - wanted).sum() < np.abs(have - wanted).sum():
+            chosen.append(int(group))
+            have = then
+    if not chosen:
+        return None
+    valid = np.isin(owner, chosen)
+    return np.flatnonzero(~valid), np.flatnonzero(valid)
+
+
+def known_spec(X: Any, info: Any, ch_names: Any, sfreq: float | None) -> tuple[SignalSpec | None, float | None]:
+    """What is known about the signals: of Epochs, else as given; and the sampling rate, which may be all there is.
+
+    Raises
+    ------
+    UsageError
+        If two of them disagree.
+    """
+    mne = sys.modules.get("mne")
+    spec: SignalSpec | None = None
+    if mne is not None and isinstance(X, mne.BaseEpochs):
+        spec = SignalSpec.from_mne(X.info, n_times=len(X.times), tmin=float(X.tmin))
+    elif isinstance(info, SignalSpec):
+        spec = info
+    elif info is not None:
+        spec = SignalSpec.from_mne(info)
+    elif ch_names is not None:
+        spec = SignalSpec("eeg", tuple(ch_names), sfreq=sfreq, unit="a.u.")
+    if ch_names is not None and spec is not None and tuple(map(str, ch_names)) != spec.ch_names:
+        raise UsageError(
+            f"ch_names are {listed(map(str, ch_names))}, the signals' own are {listed(spec.ch_names)}; give one"
+        )
+    known = None if spec is None else spec.sfreq
+    if sfreq is not None and known is not None and abs(sfreq - known) > 1e-4 * known:
+        raise UsageError(
+            f"sfreq={sfreq:g} Hz was given, the signals are at {known:g} Hz; leave sfreq out or resample them"
+        )
+    return spec, float(sfreq) if known is None and sfreq is not None else known
+
+
+def check_names(spec: SignalSpec | None, X: Any, who: str) -> None:
+    """Refuse Epochs whose channels are named, or sampled, otherwise than those that were fitted on.
+
+    Raises
+    ------
+    ChannelError
+        Naming the difference.
+    """
+    mne = sys.modules.get("mne")
+    if spec is None or mne is None or not isinstance(X, mne.BaseEpochs):
+        return
+    compare_specs(spec, SignalSpec.from_mne(X.info), who)
+
+
+def compare_specs(fitted: SignalSpec, now: SignalSpec, who: str) -> None:
+    """Refuse signals whose channel names, order, sampling rate or unit (where both are known) are not `fitted`'s."""
+    expected, got = ([canonical_name(name) for name in spec.ch_names] for spec in (fitted, now))
+    if expected != got:
+        if sorted(expected) == sorted(got):
+            what = "the same in another order"
+        else:
+            lacking = [name for name in expected if name not in got]
+            strangers = [name for name in got if name not in expected]
+            what = f"lacking {listed(lacking) or 'none'}, unknown {listed(strangers) or 'none'}"
+        raise ChannelError(
+            f"expected the channels that {who} was fitted on, got others ({what}); map_channels makes signals fit"
+        )
+    if fitted.sfreq and now.sfreq and abs(fitted.sfreq - now.sfreq) > 1e-4 * fitted.sfreq:
+        raise ChannelError(
+            f"expected signals at {fitted.sfreq:g} Hz, as {who} was fitted on, got {now.sfreq:g} Hz; resample them"
+        )
+    if fitted.unit != now.unit and "a.u." not in (fitted.unit, now.unit):
+        raise ChannelError(f"expected signals in {fitted.unit}, as {who} was fitted on, got {now.unit}; convert them")
+
+
+def samples_of(name: str, seconds: float | None, sfreq: float | None, n_times: int) -> int | None:
+    """Seconds as samples.
+
+    Raises
+    ------
+    UsageError
+        If the sampling rate is not known, or it is less than one sample.
+    InputError
+        If it is longer than the trial.
+    """
+    if seconds is None:
+        return None
+    if sfreq is None:
+        raise UsageError(
+            f"{name} is in seconds and the sampling rate is not known; pass sfreq=..., or fit on mne.Epochs"
+        )
+    samples = round(float(seconds) * sfreq)
+    if samples < 1:
+        raise UsageError(f"{name} must be at least one sample (1/{sfreq:g} s), got {seconds!r} s")
+    if name == "window" and samples > n_times:
+        raise InputError(
+            f"window={seconds:g} s is {samples} samples at {sfreq:g} Hz, the trials have {n_times}; give a shorter one"
+        )
+    return samples
+
+
+def content_digest(X: Any, *arrays: Any) -> str:
+    """SHA-256 of signals, read piece by piece, and of other arrays."""
+    hasher = hashlib.sha256(repr(tuple(map(int, X.shape))).encode())
+    for _, piece in _pieces(X):
+        hasher.update(np.ascontiguousarray(piece).data)
+    for array in arrays:
+        values = np.asarray("none" if array is None else array)
+        hasher.update(f"{values.dtype}{values.shape}".encode())
+        hasher.update("\0".join(map(str, values.ravel().tolist())).encode())
+    return hasher.hexdigest()

@@ -1,0 +1,313 @@
+"""How a fitted network is kept: pickles and skops as plain arrays, `save_pretrained` as config, safetensors, card."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch import nn
+
+from neurosig._version import __version__
+from neurosig.core.errors import StorageError, UsageError
+from neurosig.core.files import atomic_path
+from neurosig.core.persistence import load_arrays, save_arrays
+from neurosig.core.signals import SignalSpec
+from neurosig.models.net_hub import local_folder
+from neurosig.models.net_module import build_module, module_path, resolve_module
+from neurosig.training.device import resolve_device, seeded
+
+__all__ = ["FORMAT", "NetStorage", "stored_module"]
+
+FORMAT = "neurosig-network"
+FORMAT_VERSION = 1
+
+# What a fitted estimator knows, beside the weights, in JSON-like types
+_PLAIN = (
+    "n_features_in_", "n_times_", "scale_", "window_", "window_step_", "sfreq_", "history_", "best_epoch_", "stopped_",
+    "seconds_", "n_parameters_", "seed_", "target_mean_", "target_sd_", "_n_outputs",
+)  # fmt: skip
+
+
+class NetStorage:
+    """The storing half of a network estimator."""
+
+    module: Any
+    module_params: Any
+    device: str
+    classes_: np.ndarray
+    spec_: SignalSpec | None
+    _weights: dict[str, np.ndarray]
+
+    @property
+    def module_(self) -> nn.Module:
+        """The trained network, in evaluation mode; built anew from its weights after reading from disk."""
+        state = vars(self)
+        if "_network" not in state:
+            if "_weights" not in state:
+                raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
+            self._network, self._device = self._rebuild(state["_weights"])
+        return self._network
+
+    def _rebuild(self, weights: dict[str, np.ndarray]) -> tuple[nn.Module, torch.device]:
+        state = vars(self)
+        try:
+            device = resolve_device("auto" if self.device == "accelerate" else self.device)
+        except UsageError:
+            device = torch.device("cpu")  # trained where there was a better one
+        spec = state["spec_"]
+        with seeded(state["seed_"]):
+            module = build_module(
+                resolve_module(self.module),
+                self.module_params,
+                n_chans=state["n_features_in_"],
+                n_outputs=state["_n_outputs"],
+                n_times=state["window_"] or state["n_times_"],
+                sfreq=state["sfreq_"],
+                chs_info=None if spec is None or spec.sfreq is None else spec.to_mne()["chs"],
+                device=device,
+            )
+        try:
+            module.load_state_dict({name: torch.from_numpy(np.array(value)) for name, value in weights.items()})
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise StorageError(f"the stored weights do not fit {type(module).__name__}: {reason}") from error
+        return module.to(device).eval(), device
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        network = state.pop("_network", None)
+        state.pop("_device", None)
+        if network is not None:
+            state["_weights"] = _arrays(network)
+        for name in ("_spec", "spec_"):
+            if isinstance(state.get(name), SignalSpec):
+                state[name] = state[name].to_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        for name in ("_spec", "spec_"):
+            if isinstance(state.get(name), dict):
+                state[name] = SignalSpec.from_dict(state[name])
+        super().__setstate__(state)  # type: ignore[misc]
+
+    def save_pretrained(
+        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
+    ) -> Path:
+        """Store the fitted network: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where; a folder that this method wrote before is replaced.
+        card : str, optional
+            The model card, Markdown; by default one is written from what is known.
+        scores : dict, optional
+            Name of a score to its value (or to text: mean ± spread), for the card.
+        licence : str, optional
+            Licence of the weights, for the card: an SPDX name in small letters ("cc-by-4.0") is what Hugging Face
+            understands. Weights are as a rule bound by the terms of the data that they were trained on.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        StorageError
+            If the folder holds something else, or cannot be written.
+        UsageError
+            If a parameter cannot be written as JSON.
+        """
+        check_is_fitted(self)
+        target = Path(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            try:
+                _read_config(target)
+            except StorageError as error:
+                raise StorageError(
+                    f"cannot save a network at {target}: other files are in the way; choose a new or empty folder"
+                ) from error
+        config = self._config(scores, licence)
+        try:
+            text = json.dumps(config, indent=2)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"cannot save {type(self).__name__}: a parameter is not plain text, numbers or lists ({error})"
+            ) from error
+        with atomic_path(target) as place:
+            place.mkdir()
+            (place / "config.json").write_text(text + "\n", encoding="utf-8")
+            save_arrays(place / "model.safetensors", _arrays(self.module_))
+            (place / "README.md").write_text(model_card(config) if card is None else card, encoding="utf-8")
+        return target
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | os.PathLike,
+        *,
+        module: type[nn.Module] | None = None,
+        revision: str | None = None,
+        **params: Any,
+    ) -> Self:
+        """Read back what `save_pretrained` stored; no code is run that the folder brings along.
+
+        Parameters
+        ----------
+        folder : path-like
+            The folder; or "owner/name", where there is no such folder: a model on the Hugging Face Hub (the extra
+            ``hub``), of which those three files are fetched once and kept in huggingface_hub's own cache.
+        module : type, optional
+            The network's class, where it is neither ours nor braindecode's.
+        revision : str, optional
+            Branch, tag or commit on the Hub; a commit is the only one that never changes.
+        **params
+            Parameters to set otherwise than they were stored (``device="cpu"``).
+
+        Returns
+        -------
+        estimator
+            Fitted.
+
+        Raises
+        ------
+        StorageError
+            If the folder is not there, is something else, or is damaged; if the Hub cannot be reached or has no such
+            model.
+        UsageError
+            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
+        """
+        place = local_folder(folder, revision)
+        config = _read_config(place)
+        if config.get("estimator") != cls.__name__:
+            raise StorageError(
+                f"{place} holds a {config.get('estimator')}, not a {cls.__name__}; read it with that class"
+            )
+        try:
+            stored = {**config["params"], **params}
+            if module is not None:
+                stored["module"] = module
+            estimator = cls(**stored)
+            fitted = dict(config["fitted"])
+            classes = fitted.pop("classes", None)
+            if classes is not None:
+                estimator.classes_ = np.array(classes["values"], dtype=np.dtype(classes["dtype"]))
+            estimator.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
+            vars(estimator).update({name: fitted[name] for name in _PLAIN if name in fitted})
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
+        estimator._weights = load_arrays(place / "model.safetensors")
+        _ = estimator.module_  # now, so that what does not fit is said now
+        return estimator
+
+    def _config(self, scores: Any, licence: str | None) -> dict[str, Any]:
+        params = self.get_params(deep=False)  # type: ignore[attr-defined]
+        params["module"] = module_path(type(self.module_))
+        params["info"] = params["ch_names"] = None  # they stand in the spec
+        if params["pretrained"] is not None:
+            params.update(pretrained=None, trainable="all")
+        if isinstance(params["checkpoint"], os.PathLike):
+            params["checkpoint"] = os.fspath(params["checkpoint"])
+        if not isinstance(params["random_state"], int | None):
+            params["random_state"] = None
+        state = vars(self)
+        fitted = {name: state[name] for name in _PLAIN if name in state}
+        classes = state.get("classes_")
+        if classes is not None:
+            fitted["classes"] = {"values": classes.tolist(), "dtype": classes.dtype.str}
+        return {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "estimator": type(self).__name__,
+            "params": params,
+            "fitted": json.loads(json.dumps(fitted, default=_number)),
+            "spec": None if state["spec_"] is None else state["spec_"].to_dict(),
+            "scores": scores,
+            "licence": licence,
+            "versions": {"neurosig": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        }
+
+
+def model_card(config: dict[str, Any]) -> str:
+    """The model card of a stored network, Markdown.
+
+    Parameters
+    ----------
+    config : dict
+        What stands in ``config.json``.
+
+    Returns
+    -------
+    str
+        The card.
+    """
+    params, fitted, spec = config["params"], config["fitted"], config["spec"]
+    classes = fitted.get("classes")
+    licence = config.get("licence")
+    lines = [
+        "---", "library_name: neurosig", f"license: {licence or 'unknown'}", "tags: [eeg, neurosig]", "---", "",
+        f"# {params['module']}, trained with neurosig", "",
+        f"{fitted['n_parameters_']:,} parameters. Reads with `neurosig.models.{config['estimator']}.from_pretrained`.",
+        "",
+        "## Signals", "",
+        f"- {fitted['n_features_in_']} channels, {fitted['n_times_']} samples"
+        + (f" at {fitted['sfreq_']:g} Hz" if fitted.get("sfreq_") else ", sampling rate not stated"),
+        f"- channels: {', '.join(spec['ch_names']) if spec else 'not stated'}",
+        f"- unit: {spec['unit'] if spec else 'not stated'}",
+        f"- divided by {fitted['scale_']:g} before the network",
+    ]  # fmt: skip
+    if classes is not None:
+        lines.append(f"- classes: {', '.join(map(str, classes['values']))}")
+    last = fitted["history_"][fitted["best_epoch_"] - 1] if fitted["best_epoch_"] else {}
+    lines += [
+        "", "## Training", "",
+        f"- {params['optimizer']}, lr {params['lr']:g}, batch {params['batch_size']}, "
+        f"{len(fitted['history_'])} epochs, weights of epoch {fitted['best_epoch_']}; {fitted['stopped_']}",
+        f"- seed {fitted['seed_']} (random_state {params['random_state']})",
+        *(f"- {name} {last[name]:.4g}" for name in ("train_loss", "valid_loss", "valid_accuracy") if name in last),
+        "", "## Scores", "",
+    ]  # fmt: skip
+    scores = config["scores"]
+    lines += [f"- {name}: {value}" for name, value in scores.items()] if scores else ["None were given."]
+    versions = ", ".join(f"{name} {version}" for name, version in config["versions"].items())
+    terms = licence or "Not stated: add that of the training data."
+    lines += ["", "## Licence", "", terms, "", f"Written with {versions}.", ""]
+    return "\n".join(lines)
+
+
+def stored_module(folder: str | os.PathLike) -> str:
+    """The network that a folder of `save_pretrained` says it holds, as `module_path` gives it."""
+    return str(_read_config(Path(folder)).get("params", {}).get("module"))
+
+
+def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
+
+
+def _number(value: Any) -> Any:
+    return value.item()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise StorageError(f"{folder} is not a saved network: it has no config.json") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise StorageError(f"cannot read {folder / 'config.json'}: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
+        raise StorageError(f"{folder} is not a saved network: its config.json was written by something else")
+    if config.get("format_version") != FORMAT_VERSION:
+        raise StorageError(
+            f"{folder} was saved in format {config.get('format_version')!r}, this neurosig {__version__} reads format "
+            f"{FORMAT_VERSION}; install the neurosig that wrote it"
+        )
+    return config
