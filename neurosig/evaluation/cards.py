@@ -1,0 +1,117 @@
+"""What stands beside the scores of a benchmark: cards of datasets and pipelines, warnings, the call that made it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from neurosig.core.signals import SignalDataset
+from neurosig.evaluation.identity import versions
+from neurosig.evaluation.paradigms import metric_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neurosig.evaluation.pipelines import PipelineSpec
+    from neurosig.evaluation.request import Entry, Options
+    from neurosig.evaluation.study import Study
+
+__all__ = ["common_columns", "dataset_card", "left_out_trials", "pipeline_card", "python_call", "told_by_pipelines"]
+
+_LEFT_OUT = 0.01  # of the trials found
+
+
+def common_columns(entry: Entry, study: Study) -> dict[str, Any]:
+    """Columns that are equal in all rows of a study."""
+    paradigm = study.runner.paradigm
+    return {
+        "dataset": entry.name,
+        "n_sessions": study.runner.dataset.n_sessions,
+        "evaluation": study.runner.name,
+        "paradigm": "arrays" if isinstance(entry.given, SignalDataset) else type(paradigm).__name__,
+        "folds": study.options["folds"],
+        "metric": metric_name(paradigm),
+        "seed": study.options["random_state"],
+        "version": versions()["neurosig"],
+    }
+
+
+def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a report says about a dataset."""
+    card: dict[str, Any] = {"name": entry.name}
+    if entry.manifest is not None:
+        manifest = entry.manifest
+        stated = ("title", "description", "modality", "paradigm", "licence", "citation", "doi", "notes")
+        card |= {name: getattr(manifest, name) for name in stated}
+        card |= {"warnings": list(manifest.warnings), "processing": manifest.processing.to_dict()}
+    elif isinstance(entry.given, SignalDataset):
+        info = entry.given.info
+        card |= {"modality": info.modality, "sfreq": info.sfreq, "unit": info.unit}
+    first = folds["pipeline"].iloc[0]
+    classes: dict[str, int] = {}
+    for record in records:
+        if record["pipeline"] == first:
+            for result in record["results"]:
+                for name, count in result["test_counts"].items():
+                    classes[name] = classes.get(name, 0) + count
+    card |= {
+        "code": study.runner.dataset.code,
+        "subjects": folds["subject"].nunique(),
+        "sessions": study.runner.dataset.n_sessions,
+        "tested_trials": sum(classes.values()),
+        "channels": int(folds["channels"].max()),
+        "identity": entry.identity,
+    }
+    counts: dict[str, list[int]] = {}
+    for record in records:
+        counts |= record.get("trial_counts") or {}
+    if counts:
+        card["trials_found"], card["trials_kept"] = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
+    return card if study.runner.regression else {**card, "classes": classes}
+
+
+def left_out_trials(card: Mapping[str, Any]) -> list[str]:
+    """A warning where more than one trial in a hundred was left out before decoding; `card` is of a dataset."""
+    found, kept = card.get("trials_found", 0), card.get("trials_kept", 0)
+    if found - kept <= _LEFT_OUT * found:
+        return []
+    return [
+        f"{card['name']}: {found - kept} of {found} trials found were left out ({(found - kept) / found:.1%}); scores "
+        f"are those of the {kept} kept"
+    ]
+
+
+def pipeline_card(name: str, pipeline: Any, grid: Any, spec: PipelineSpec | None) -> dict[str, Any]:
+    """What a report says about a pipeline."""
+    steps = pipeline.steps if hasattr(pipeline, "steps") else [("", pipeline)]
+    card: dict[str, Any] = {"name": name, "steps": [" ".join(repr(step).split()) for _, step in steps]}
+    if grid:
+        card["param_grid"] = {str(key): [str(value) for value in values] for key, values in dict(grid).items()}
+    if spec is not None:
+        card |= {"description": spec.description, "citations": list(spec.citations), "group": spec.group}
+        card["file"] = spec.file.name if spec.file is not None else None
+    return card
+
+
+def told_by_pipelines(records: list[dict[str, Any]]) -> list[str]:
+    """Warnings that pipelines gave while they were fitted, each once, with the number of folds."""
+    counts: dict[tuple[str, str], int] = {}
+    for record in records:
+        for text in record["warnings"]:
+            key = (record["pipeline"], text)
+            counts[key] = counts.get(key, 0) + 1
+    return [f"{name}: {text} ({n} fold{'' if n == 1 else 's'})" for (name, text), n in counts.items()]
+
+
+def python_call(options: Options, entries: list[Entry], subjects: Any, processing: Mapping[str, Any]) -> str:
+    """The call in Python, as far as it can be told from its arguments."""
+    names = [entry.name for entry in entries]
+    arguments = [f"pipelines, {names[0]!r}" if len(names) == 1 else f"pipelines, {names!r}", repr(options.evaluation)]
+    defaults = {"folds": "auto", "n_splits": None, "cs_mode": None, "metric": None, "random_state": 42}
+    arguments += [
+        f"{key}={getattr(options, key)!r}" for key, value in defaults.items() if getattr(options, key) != value
+    ]
+    if subjects is not None:
+        arguments.append(f"subjects={[str(subject) for subject in subjects]!r}")
+    arguments += [f"{key}={value!r}" for key, value in processing.items() if value is not None]
+    return f"neurosig.benchmark({', '.join(arguments)})"

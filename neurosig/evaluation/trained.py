@@ -1,0 +1,430 @@
+"""Pipelines trained to be used: fitted on a dataset, stored with what they expect and what score to expect of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+
+from neurosig.core.errors import ChecksumError, InputError, StorageError, UsageError
+from neurosig.core.files import digest
+from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.evaluation.estimates import estimate_scores, scoring_of
+from neurosig.evaluation.request import check_n_jobs
+
+if TYPE_CHECKING:
+    from neurosig.evaluation.decoded import Decoded
+    from neurosig.loaders.recordings import ReadOptions
+
+__all__ = ["TrainedPipeline", "find_pipeline", "train"]
+
+
+@dataclass(frozen=True)
+class TrainedPipeline:
+    """A fitted pipeline with everything that is needed to use it on other recordings.
+
+    Parameters
+    ----------
+    pipeline : sklearn.pipeline.Pipeline
+        Fitted on X in ``spec.unit``; its labels are positions in `classes`.
+    spec : SignalSpec
+        The channels, unit, rate and window that it expects, and how trials were cut (``spec.processing``).
+    classes : tuple of str
+        Names of the classes, in the order of the probabilities.
+    card : dict
+        What the model is: data, pipeline, estimated scores, versions, seed; JSON-like.
+    """
+
+    pipeline: Any
+    spec: SignalSpec
+    classes: tuple[str, ...]
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """What `predict_proba` gives: "probability", uncalibrated "score", or a mere "label" (0 or 1)."""
+        for method, kind in (("predict_proba", "probability"), ("decision_function", "score")):
+            if hasattr(self.pipeline, method):
+                return kind
+        return "label"
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """One number a class for each trial; the largest is the predicted class.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times)
+            Signals that fit `spec` (see `neurosig.map_channels`).
+
+        Returns
+        -------
+        array of shape (n_trials, n_classes)
+            Probabilities where the classifier has them. Otherwise see `kind`: decision scores, which are not
+            calibrated and do not sum to one, or 1 for the predicted class and 0 for the others.
+        """
+        if self.kind == "probability":
+            return np.asarray(self.pipeline.predict_proba(X), dtype=float)
+        if self.kind == "score":
+            scores = np.asarray(self.pipeline.decision_function(X), dtype=float)
+            return np.column_stack([-scores, scores]) if scores.ndim == 1 else scores
+        labels = np.asarray(self.pipeline.predict(X), dtype=int)
+        return (labels[:, None] == np.arange(len(self.classes))).astype(float)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Name of the predicted class of each trial: array of shape (n_trials,)."""
+        return np.asarray(self.classes)[self.predict_proba(X).argmax(axis=1)]
+
+    def decode(
+        self,
+        recordings: Any,
+        *,
+        events: str | Sequence[str] | Mapping[str, Any] | None = None,
+        windows: tuple[float, float] | None = None,
+        read: ReadOptions | Mapping[str, Any] | None = None,
+        on_missing: str = "raise",
+        on_sfreq: str = "raise",
+        batch_bytes: float = 64e6,
+        show_progress: bool | None = None,
+    ) -> Decoded:
+        """Apply the pipeline to new recordings, filtered and cut as in training.
+
+        Parameters
+        ----------
+        recordings : path, Recording, or list of them
+            What to decode; anything that `neurosig.loaders.discover` takes.
+        events : list of str, dict of str to annotation or code, or "training", optional
+            Decode the trials at these events; "training" are the events of the training data.
+        windows : (float, float), optional
+            Decode sliding windows: length and step in seconds. Without `events`, the default is windows of the trained
+            length, each overlapping the next by half.
+        read : ReadOptions or dict of its fields, optional
+            How the files are read (unit, sfreq, channel renames ...). What a dict leaves out is as in training.
+        on_missing : {"raise", "interpolate", "drop"}
+            What to do when a channel of the training data is not there.
+        on_sfreq : {"raise", "resample"}
+            What to do when the sampling rate differs from the training data's.
+        batch_bytes : float
+            Memory that the windows decoded in one go may take; it bounds the memory on long recordings.
+        show_progress : bool, optional
+            None shows a bar on terminals only.
+
+        Returns
+        -------
+        Decoded
+            One row a trial or window, and how each recording was brought to what the pipeline expects.
+
+        Raises
+        ------
+        ChannelError
+            Channels, rate or window do not fit, naming them.
+        InputError
+            A recording cannot be read, holds NaN or implausible units, or has no such event.
+        """
+        from neurosig.evaluation.decoded import decode_recordings
+
+        return decode_recordings(
+            self,
+            recordings,
+            events=events,
+            windows=windows,
+            read=read,
+            on_missing=on_missing,
+            on_sfreq=on_sfreq,
+            batch_bytes=batch_bytes,
+            show_progress=show_progress,
+        )
+
+    def save(self, folder: str | Path) -> Path:
+        """Store the pipeline (skops), its specification and a model card in `folder`, in one step.
+
+        Parameters
+        ----------
+        folder : str or Path
+            New, empty, or a model that is to be replaced.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        StorageError
+            If the folder is in use for something else, or cannot be written.
+        InputError
+            If a part of the pipeline cannot be stored safely (torch networks, own classes).
+        """
+        from neurosig.core.persistence import save_pipeline
+        from neurosig.evaluation.model_card import model_card
+
+        extra = {"classes": list(self.classes), "card": dict(self.card)}
+        extra["sha256"] = self._fingerprint(self.spec, extra["classes"], extra["card"])
+        return save_pipeline(
+            self.pipeline, folder, spec=self.spec, card=model_card(self.card, self.spec, self.classes), extra=extra
+        )
+
+    @classmethod
+    def load(cls, folder: str | Path) -> TrainedPipeline:
+        """Read what `save` stored; nothing is unpickled.
+
+        Parameters
+        ----------
+        folder : str or Path
+            What `save` wrote.
+
+        Returns
+        -------
+        TrainedPipeline
+            Ready to `decode`.
+
+        Raises
+        ------
+        StorageError
+            If the folder is not there or not a trained pipeline.
+        ChecksumError
+            If the pipeline, or what ``config.json`` says about it, was altered after it was saved.
+        InputError
+            If the file holds types that are not trusted.
+        """
+        from neurosig.core.persistence import load_pipeline
+
+        pipeline, spec, config = load_pipeline(folder, with_spec=True)
+        extra = config.get("extra") or {}
+        if spec is None or not isinstance(extra.get("classes"), list):
+            raise StorageError(
+                f"{folder} holds a pipeline that does not say what it was trained on; store one with neurosig train"
+            )
+        if extra.get("sha256") != cls._fingerprint(spec, extra["classes"], extra.get("card")):
+            raise ChecksumError(
+                f"{folder}/config.json was altered after the model was saved; get the folder again from where it came"
+            )
+        return cls(pipeline, spec, tuple(extra["classes"]), extra.get("card") or {})
+
+    @staticmethod
+    def _fingerprint(spec: SignalSpec, classes: Any, card: Any) -> str:
+        return digest(spec.to_dict(), classes, card, length=64)
+
+
+def train(
+    dataset: Any,
+    pipeline: Any,
+    *,
+    subjects: Sequence[str | int] | None = None,
+    folds: str | None = "auto",
+    n_splits: int | None = None,
+    random_state: int = 42,
+    n_jobs: int = 1,
+    show_progress: bool | None = None,
+    **processing: Any,
+) -> TrainedPipeline:
+    """Estimate how well a pipeline does on a dataset, then fit it on all trials.
+
+    Parameters
+    ----------
+    dataset : Manifest, SignalDataset, str or Path
+        What to train on; a name or path is opened with `neurosig.open_dataset`.
+    pipeline : PipelineSpec, scikit-learn estimator, or str
+        What to train; a string is the name of a shipped pipeline or the path of a YAML file. A parameter grid is
+        searched inside every fold, as MOABB does (three stratified inner folds).
+    subjects : list, optional
+        Use these subjects only.
+    folds : {"auto", "run", "chronological", "session", "subject", "shuffled"} or None
+        Folds of the estimate. "auto" is the rule of `neurosig.benchmark`: folds over subjects or sessions where the
+        manifest says so, else runs where every session of every subject has several that hold every class, else blocks
+        of time; it never shuffles. With several subjects, folds over subjects are added, since they alone say what to
+        expect of a new person. None makes no estimate.
+    n_splits : int, optional
+        Number of folds where the kind leaves it open.
+    random_state : int
+        Seed of whatever is drawn: shuffled folds, and every ``random_state`` of the pipeline that is None.
+    n_jobs : int
+        Folds evaluated at once.
+    show_progress : bool, optional
+        None shows a bar on terminals only.
+    **processing
+        Changes to the dataset's processing: fmin, fmax, tmin, tmax, resample ...
+
+    Returns
+    -------
+    TrainedPipeline
+        Fitted on all trials in microvolts (as MOABB hands them to a pipeline), with its card.
+    """
+    check_n_jobs(n_jobs)
+    manifest, dataset = _open(dataset, subjects, processing)
+    classes, labels = _classes_of(dataset)
+    about, estimator = _pipeline_of(pipeline, random_state, scoring_of(classes))
+    X, spec = _as_trained(dataset)
+    scores: list[dict[str, Any]] = []
+    if folds is not None:
+        from neurosig.evaluation.splits import recommended_folds
+
+        kind = folds if folds != "auto" else recommended_folds(manifest)
+        scores = estimate_scores(
+            estimator,
+            X,
+            labels,
+            dataset.metadata,
+            kind=kind,
+            n_splits=n_splits,
+            classes=classes,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            window=_window_of(spec),
+            show_progress=show_progress,
+        )
+    fitted = clone(estimator).fit(X, labels)
+    fitted = getattr(fitted, "best_estimator_", fitted)
+    card = {
+        "dataset": _dataset_card(dataset, manifest),
+        "pipeline": about,
+        "scores": scores,
+        "read": _read_options(manifest, dataset),
+        "seed": random_state,
+        "versions": _versions(),
+    }
+    return TrainedPipeline(fitted, spec, classes, card)
+
+
+def _open(dataset: Any, subjects: Sequence[Any] | None, processing: Mapping[str, Any]) -> tuple[Any, SignalDataset]:
+    if isinstance(dataset, SignalDataset):
+        if changed := [name for name, value in processing.items() if value is not None]:
+            raise UsageError(
+                f"a loaded SignalDataset is cut already, {', '.join(changed)} cannot change; pass a manifest"
+            )
+        if subjects is None:
+            return None, dataset
+        wanted = {str(name) for name in subjects}
+        if unknown := sorted(wanted - set(dataset.metadata["subject"])):
+            raise UsageError(f"no such subject: {', '.join(unknown)}")
+        return None, dataset.subset(dataset.metadata["subject"].isin(wanted).to_numpy())
+    if isinstance(dataset, str | Path):
+        from neurosig.loaders.manifest import open_dataset
+
+        dataset = open_dataset(dataset)
+    if not hasattr(dataset, "load"):
+        raise UsageError(
+            f"expected the dataset first (a name, path, Manifest or SignalDataset), got {type(dataset).__name__}; "
+            "call train(dataset, pipeline)"
+        )
+    return dataset, dataset.load(subjects=subjects, **processing)
+
+
+def _pipeline_of(pipeline: Any, random_state: int, metric: str) -> tuple[dict[str, Any], Any]:
+    """The estimator to fit, and what its card says about it."""
+    about: dict[str, Any]
+    if hasattr(pipeline, "fit"):
+        estimator = clone(pipeline)
+        about = {"name": type(pipeline).__name__, "steps": " > ".join(str(step) for step in _steps(estimator))}
+        grid = None
+    else:
+        spec = find_pipeline(pipeline) if isinstance(pipeline, str | Path) else pipeline
+        estimator, grid = spec.build(), spec.param_grid
+        about = {
+            "name": spec.name,
+            "description": spec.description,
+            "steps": spec.steps_text,
+            "citations": list(spec.citations),
+            "digest": spec.digest,
+        }
+    unseeded = [
+        name
+        for name, value in estimator.get_params(deep=True).items()
+        if (name == "random_state" or name.endswith("__random_state")) and value is None
+    ]
+    estimator.set_params(**dict.fromkeys(unseeded, random_state))
+    if grid:
+        from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
+        inner = StratifiedKFold(3, shuffle=True, random_state=random_state)
+        estimator = GridSearchCV(estimator, grid, cv=inner, scoring=metric)
+        about["param_grid"] = grid
+    return about, estimator
+
+
+def _steps(estimator: Any) -> list[Any]:
+    return [step for _, step in getattr(estimator, "steps", [("", estimator)])]
+
+
+def find_pipeline(name: str | Path) -> Any:
+    """The one `PipelineSpec` that `name` means: a shipped pipeline's name, or the path of a YAML file."""
+    from neurosig.evaluation.pipelines import read_pipeline_specs
+
+    if Path(name).suffix.lower() in (".yml", ".yaml") or Path(name).exists():
+        specs = read_pipeline_specs(name)
+    else:
+        specs = read_pipeline_specs(names=[str(name)])
+    if len(specs) != 1:
+        raise UsageError(f"expected one pipeline, {name} holds {len(specs)}; name one of them")
+    return specs[0]
+
+
+def _as_trained(dataset: SignalDataset) -> tuple[np.ndarray, SignalSpec]:
+    """Signals in the unit in which MOABB hands them to pipelines, by the same code that maps new recordings."""
+    from neurosig.core.channels import map_channels
+
+    have = dataset.info
+    X = np.asarray(dataset.X)
+    have = have.replace(n_times=X.shape[-1])
+    want = have.replace(unit="uV") if have.unit == "V" else have
+    mapped, _ = map_channels(X, have, want)
+    return mapped, want
+
+
+def _classes_of(dataset: SignalDataset) -> tuple[tuple[str, ...], np.ndarray]:
+    if dataset.y is None:
+        raise InputError(f"{dataset.name} has no labels: a decoder needs events of at least two classes")
+    names, labels, counts = np.unique(np.asarray(dataset.y).astype(str), return_inverse=True, return_counts=True)
+    if len(names) < 2:
+        raise InputError(
+            f"{dataset.name} holds one class only ({names[0]}): a decoder needs at least two; name other events"
+        )
+    if counts.min() < 2:
+        raise InputError(
+            f"{dataset.name} holds one trial of {names[counts.argmin()]} only: training needs more of each class"
+        )
+    return tuple(names.tolist()), labels
+
+
+def _read_options(manifest: Any, dataset: SignalDataset) -> dict[str, Any]:
+    """How the training files were read, for new files of the same kind."""
+    if manifest is None or manifest.kind != "files":
+        return {}
+    files = dataset.metadata.get("file", ())
+    kinds = sorted({Path(str(name).lower().removesuffix(".gz")).suffix for name in files})
+    return {**json.loads(json.dumps(dataclasses.asdict(manifest.read_options))), "kinds": kinds}
+
+
+def _window_of(spec: SignalSpec) -> tuple[float, float] | None:
+    return None if spec.processing is None else (spec.processing.tmin, spec.processing.tmax)
+
+
+def _dataset_card(dataset: SignalDataset, manifest: Any) -> dict[str, Any]:
+    names, counts = np.unique(np.asarray(dataset.y).astype(str), return_counts=True)
+    card = {
+        "name": dataset.name,
+        "n_trials": len(dataset),
+        "subjects": sorted(set(dataset.metadata["subject"])),
+        "trials_per_class": dict(zip(names.tolist(), counts.tolist(), strict=True)),
+    }
+    if "file" in dataset.metadata:
+        card["files"] = sorted(set(dataset.metadata["file"].astype(str)))
+    if manifest is not None:
+        card |= {
+            key: value for key in ("title", "licence", "citation", "doi") if (value := getattr(manifest, key, None))
+        }
+        card |= {"identity": manifest.identity(), "warnings": list(manifest.warnings)}
+    return card
+
+
+def _versions() -> dict[str, str]:
+    import platform
+    from importlib.metadata import version
+
+    names = ("neurosig", "numpy", "scipy", "scikit-learn", "mne", "pyriemann", "moabb")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
