@@ -1,0 +1,9 @@
+"""Self-contained pages and figures that show results."""
+
+from neurosig.core.lazy import attach
+
+_NAMES = {
+    "write_benchmark_report": "neurosig.reports.benchmark",
+    "write_decode_report": "neurosig.reports.decode",
+}
+__getattr__, __dir__, __all__ = attach(__name__, _NAMES)

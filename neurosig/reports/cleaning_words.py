@@ -1,0 +1,115 @@
+"""The words of the cleaning reports: what each stage and metric means, and the options in sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "FEW_TRIALS", "MANY_CHANNELS", "METRICS", "STAGES", "because", "count", "options_in_words", "percent", "reason",
+    "serious_notes",
+]  # fmt: skip
+
+FEW_TRIALS, MANY_CHANNELS = 0.6, 0.2  # beyond these a recording is worth a look by eye
+_SERIOUS = ("cannot have a z-score", "positions are not known", "stay marked bad", "left out of the result")
+
+# stage: name, unit of what is counted, what is compared
+STAGES = {
+    "channels": ("Bad channels", "channels", "each channel against the others, over all trials"),
+    "epochs": ("Bad trials", "trials", "each trial against the others, averaged over good channels"),
+    "components": ("Artifact components", "components", "each independent component against the others"),
+    "channels_in_epochs": ("Bad channels of single trials", "channels of trials",
+                           "each channel against the others in the same trial"),
+    "subjects": ("Outlier subjects", "subjects", "each subject's average against the others'"),
+}  # fmt: skip
+
+METRICS = {
+    "variance": ("Variance", "how strongly the signal varies; high for noise and drifts, low for a dead electrode"),
+    "correlation": ("Correlation", "mean correlation with the other channels; low where an electrode has lost contact"),
+    "hurst": ("Hurst exponent", "how much a signal resembles itself over time; EEG lies near 0.7, white noise at 0.5"),
+    "drift": ("Slow waves", "how strongly means over a quarter of a second vary; high where an electrode drifts"),
+    "amplitude": ("Amplitude range", "highest less lowest value; high for movements and pops"),
+    "deviation": ("Deviation", "distance of the mean from the channel's usual mean; high for drifts and jumps"),
+    "eog_correlation": ("EOG correlation", "correlation with the channel that records the eyes"),
+    "kurtosis": ("Kurtosis", "how peaked the values are; of a component's map, high where it sits at one electrode"),
+    "spectral_slope": ("Spectral slope", "how power falls around the upper edge of the band; muscles fall less"),
+    "median_gradient": ("Median gradient", "usual step between neighbouring samples; high for muscles and noise"),
+    "line_noise": ("Line noise", "power at 50 and 60 Hz"),
+    "eog": ("Largest EOG", "largest deflection of the eye channels in the average"),
+    "dead": ("No signal", "constant, or without numbers"),
+}
+
+
+def because(stage: Mapping[str, Any], item: Any) -> list[tuple[str, float | None]]:
+    """Metrics by which an item was found, with its z-scores (None for those without one), the clearest first."""
+    place = list(stage["items"]).index(item)
+    found: list[tuple[str, float | None]] = []
+    for metric, items in stage["by_metric"].items():
+        if item not in items:
+            continue
+        values = stage["z"].get(metric)
+        if values is None:
+            found.append((metric, None))
+            continue
+        rows = values if isinstance(values[0], list) else [values]
+        at = [row[place] for row in rows if row[place] is not None]
+        found.append((metric, max(at, key=abs) if at else None))
+    return sorted(found, key=lambda entry: -abs(entry[1]) if entry[1] is not None else -99)
+
+
+def count(n: int, noun: str) -> str:
+    """``count(2, "trial")`` is "2 trials"."""
+    return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def percent(part: int, total: int) -> str:
+    """A share in percent with one decimal."""
+    return f"{100 * part / max(total, 1):.1f} %"
+
+
+def reason(metric: str, z: float | None) -> str:
+    """A metric and its z-score in words."""
+    words = METRICS[metric.split(":")[0]][0].lower() if metric.split(":")[0] in METRICS else metric
+    words = words.replace("eog", "EOG").replace("hurst", "Hurst")
+    return words if z is None else f"{words} z = {z:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def options_in_words(options: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Options of a cleaning as terms and what they are."""
+    low, high = options["fmin"], options["fmax"]
+    reference = options["reference"]
+    threshold = options["threshold"]
+    eyes = [*options["eog"], *(f"{name} (in place of EOG)" for name in options["eog_proxy"])]
+    rows = [
+        ("Band", "as recorded" if low is None and high is None else f"{_edge(low)} to {_edge(high)} Hz"),
+        ("Mains filter", "none" if options["notch"] is None else f"{options['notch']:g} Hz and its harmonics"),
+        ("Trials", f"{options['tmin']:g} to {options['tmax']:g} s around the event"),
+        ("Baseline", "none" if options["baseline"] is None else f"{' to '.join(map(_edge, options['baseline']))} s"),
+        ("Steps", ", ".join(STAGES[step][0].lower() for step in STAGES if step in options["steps"]) or "none"),
+        ("Formulas", {"mended": "the paper's, its faults mended", "paper": "the authors' program",
+                      "mne": "mne-faster's"}[options["variant"]]),
+        ("Threshold", f"{threshold:g} standard deviations" if not isinstance(threshold, Mapping)
+         else ", ".join(f"{name} {value:g}" for name, value in threshold.items())),
+        ("Rounds", str(options["max_iter"] or "3 for channels, trials and components, 1 for single trials"
+                       if options["variant"] == "mended" else options["max_iter"] or 1)),
+        ("Components by", options["ica"]),
+        ("Eyes", ", ".join(eyes) or "EOG channels of the recording, where there are any"),
+        ("Single channels judged in", "average reference" if options["average_first"] else "the recorded reference"),
+        ("Reference", "as recorded" if reference is None else reference if isinstance(reference, str)
+         else ", ".join(reference)),
+        ("autoreject", "yes" if options["autoreject"] else "no"),
+    ]  # fmt: skip
+    if options["resample"] is not None:
+        rows.insert(2, ("New rate", f"{options['resample']:g} Hz"))
+    return rows
+
+
+def _edge(value: float | None) -> str:
+    return "open" if value is None else f"{value:g}"
+
+
+def serious_notes(notes: Iterable[Sequence[str]]) -> list[str]:
+    """Notes of recordings that a summary must not hide: nothing could be found, filled or kept; each once."""
+    counts = Counter(note for each in notes for note in dict.fromkeys(each) if any(word in note for word in _SERIOUS))
+    return [f"{note} ({count(n, 'recording')})" for note, n in counts.items()]

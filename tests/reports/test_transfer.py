@@ -1,0 +1,173 @@
+"""The page of a transfer study: its structure, its numbers, and that poor or hostile results do not break it."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from outline import Outline
+
+from neurosig.core.errors import StorageError
+from neurosig.evaluation.transfer_results import TransferResults
+from neurosig.reports.transfer import write_transfer_report
+
+CONDITIONS = {
+    "within": "Within person",
+    "transfer_all": "Transfer, all layers",
+    "transfer_head": "Transfer, last layer",
+    "direct": "Direct transfer",
+}
+STRENGTH = {"ShallowConvNet": 0.68, "EEGNet": 0.63, "TS+LR": 0.72, "Chance": 0.5}
+
+
+def make_results(n_people=8, n_seeds=3, strength=None, windows=0, name="EEGMMIDB"):
+    rng = np.random.default_rng(11)
+    rows = []
+    talent = rng.normal(0, 0.05, n_people)
+    for (pipeline, level), (c, condition) in itertools.product((strength or STRENGTH).items(), enumerate(CONDITIONS)):
+        network = "Net" in pipeline
+        if not network and condition.startswith("transfer"):
+            continue
+        for person, seed, fold in itertools.product(range(n_people), range(n_seeds if network else 1), range(3)):
+            value = np.nan if level is None else np.clip(level + 0.02 * c + talent[person] + rng.normal(0, 0.03), 0, 1)
+            rows.append({
+                "dataset": name, "subject": str(person + 1), "group": person // 4, "fold": fold, "n_folds": 3,
+                "pipeline": pipeline, "kind": "network" if network else "classical", "seed": seed,
+                "condition": condition, "metric": "accuracy", "score": value, "score_windows": value - 0.05,
+                "chance": 0.5, "chance_upper": 0.73, "n_train": 30, "n_test": 15, "n_windows": windows,
+                "test_counts": json.dumps({"left_hand": 8, "right_hand": 7}),
+                "pretrained_on": np.nan if condition == "within" else n_people - 4, "seconds_fit": 1.0,
+                "seconds_pretraining": 3.0, "n_epochs": 40, "best_epoch": 20, "n_parameters": 1474,
+                "error": "" if level is not None else "ValueError: <b>no</b>",
+            })  # fmt: skip
+    meta = {
+        "dataset": {"name": name, "title": "EEG motor movement", "subjects": n_people, "folds": "run", "channels": 21,
+                    "classes": {"left_hand": 180, "right_hand": 180}, "doi": "10.13026/C28G6P", "citation": "Schalk"},
+        "pipelines": [{"name": key, "steps": ["NetClassifier()"]} for key in strength or STRENGTH],
+        "protocol": {"folds": "run", "groups": [["1", "2", "3", "4"], ["5", "6", "7", "8"]],
+                     "seeds": list(range(n_seeds)), "fine_tune": ["all", "head"], "direct": True,
+                     "window": 2.0 if windows else None, "window_step": None, "faster": None},
+        "command": "neurosig benchmark --protocol transfer --dataset eegmmidb", "versions": {"neurosig": "0.1.0"},
+        "created": "2026-01-01", "seconds": 12.5, "n_jobs": 1, "warnings": ["toy: something to keep in mind"],
+    }  # fmt: skip
+    return TransferResults(pd.DataFrame(rows), meta)
+
+
+@pytest.fixture(scope="module")
+def results():
+    return make_results()
+
+
+@pytest.fixture(scope="module")
+def text(results, tmp_path_factory):
+    return write_transfer_report(results, tmp_path_factory.mktemp("page") / "report.html").read_text(encoding="utf-8")
+
+
+def test_page_is_well_formed_and_asks_for_nothing(text):
+    page = Outline(text)
+    assert page.unordered == [] and page.stack == []
+    assert len(page.ids) == len(set(page.ids))
+    levels = [level for level, _ in page.headings]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids)
+    figures = [attrs for tag, attrs in page.tags if tag == "svg"]
+    assert len(figures) == 4 and all(attrs["role"] == "img" and attrs["aria-label"] for attrs in figures)
+    assert all("scope" in attrs for tag, attrs in page.tags if tag == "th")
+    for tag, attrs in page.tags:
+        for name in ("src", "href", "xlink:href", "action", "srcset"):
+            assert attrs.get(name, "#").startswith(("#", "data:")), (tag, attrs)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert len(text) < 600_000
+
+
+def test_rankings_are_the_summary(text, results):
+    tables = Outline(text).tables
+    summary = results.summary()
+    for table, condition in zip(tables[:4], CONDITIONS, strict=True):
+        rows = summary[summary["condition"] == condition]
+        assert [row[0] for row in table[1:]] == list(rows["pipeline"])
+        for cells, row in zip(table[1:], rows.itertuples(), strict=True):
+            assert cells[1] == f"{row.mean:.3f}"
+            assert cells[2] == f"{row.ci_low:.3f} to {row.ci_high:.3f}"
+            assert cells[3] == f"{row.sd_subjects:.3f}"
+            assert cells[5] == str(row.n) == "8"
+            assert cells[6] == f"{row.chance:.3f} ({row.chance_upper:.3f})"
+            assert cells[7] == f"{row.n_above} of 8"
+            assert cells[8] == f"{row.improvement_relative:+.3f}".replace("-", "−")
+
+
+def test_effects_are_the_table_s(text, results):
+    table = Outline(text).tables[4]
+    effects = results.effects()
+    assert len(table) == 1 + len(effects) == 1 + 2 * 3 + 2
+    for cells, row in zip(table[1:], effects.itertuples(), strict=True):
+        assert cells[:2] == [row.pipeline, CONDITIONS[row.condition]]
+        assert cells[4] == f"{row.effect:+.3f}".replace("-", "−")
+        assert cells[9] == f"{100 * row.share_improved:.0f} %" and cells[10] == "8"
+
+
+def test_page_says_how_it_was_done_and_what_to_doubt(text):
+    words = " ".join(Outline(text).words.split())
+    for part in (
+        "Every condition is tested on the same trials",
+        "1, 2, 3, 4 | 5, 6, 7, 8",
+        "8 subjects and 3 seeds",
+        "something to keep in mind",
+        "Pretraining saw 4 other people",
+        "neurosig benchmark --protocol transfer --dataset eegmmidb",
+        "few subjects (n = 8)",
+        "Friedman",
+        "What not to conclude",
+    ):
+        assert part in words, part
+
+
+def test_single_people_are_the_means_of_the_table(text, results):
+    (table,) = [table for table in Outline(text).tables if table[0][0] == "Subject"][:1]
+    part = results.table[results.table["pipeline"] == "ShallowConvNet"]
+    means = part.groupby(["subject", "condition"])["score"].mean()
+    for cells in table[1:]:
+        assert cells[1:5] == [f"{means[cells[0], condition]:.3f}" for condition in CONDITIONS]
+
+
+def test_windows_have_a_column_where_there_are_some(tmp_path):
+    page = Outline(write_transfer_report(make_results(windows=60), tmp_path / "r.html").read_text())
+    head = [cell.split(" ")[0:3] for cell in page.tables[0][0]]
+    assert ["Mean", "of", "windows"] in head
+    row = page.tables[0][1]
+    assert float(row[1]) - float(row[2]) == pytest.approx(0.05, abs=2e-3)
+
+
+def test_failures_and_hostile_names_are_shown_as_text(tmp_path):
+    strength = {"<script>alert(1)</script>Net": 0.7, "Broken & Net": None}
+    text = write_transfer_report(make_results(strength=strength, name="<img src=x>"), tmp_path / "r.html").read_text()
+    page = Outline(text)
+    assert page.unordered == [] and page.stack == []
+    assert sum(tag == "script" for tag, _ in page.tags) == 1 and not any(tag == "img" for tag, _ in page.tags)
+    assert "ValueError: <b>no</b>" in page.words and "What failed" in page.words
+    assert [row[1] for row in page.tables[0][1:]][-1] == "failed"
+
+
+def test_nothing_scored_one_person_and_one_seed(tmp_path):
+    text = write_transfer_report(make_results(strength={"Net": None}), tmp_path / "r.html").read_text()
+    assert "Nothing could be scored" in text
+    page = Outline(write_transfer_report(make_results(n_people=2, n_seeds=1), tmp_path / "s.html").read_text())
+    assert page.unordered == [] and "one seed" in page.words and "–" in page.words
+
+
+def test_equal_results_give_an_equal_file_and_a_bad_place_is_told(results, text, tmp_path):
+    assert write_transfer_report(results, tmp_path / "again.html").read_text(encoding="utf-8") == text
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot write"):
+        results.report(tmp_path / "file" / "report.html")
+
+
+def test_figures_stand_alone(results):
+    for kind in ("ranking", "effects"):
+        figure = results.plot(kind)
+        assert [ax.get_title(loc="left") for ax in figure.axes] == [
+            name for name in CONDITIONS.values() if kind == "ranking" or name != "Within person"
+        ]
