@@ -1,0 +1,303 @@
+"""``neurosig benchmark``: the main job, from recordings to a table and a report."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from neurosig.cli import transfer
+
+if TYPE_CHECKING:
+    from neurosig.evaluation.results import Results
+
+__all__ = ["check_scored", "command"]
+
+_HELP = """Compare decoding pipelines on datasets; leave a table and a report that stands alone.
+
+Each pipeline learns from one part of the trials and is scored on another, as MOABB does it and with MOABB's scores.
+Every finished fold is stored at once: after Ctrl-C, or a power cut, the same command goes on from there.
+
+\b
+Examples:
+  neurosig benchmark --dataset simulated-imagery
+  neurosig benchmark --dataset eegmmidb --pipelines CSP+LDA,TS+LR --out results/
+  neurosig benchmark --dataset recordings/ --events left_hand=T1,right_hand=T2
+  neurosig benchmark --dataset eegmmidb --pipelines my_pipelines/ --evaluation cross_subject --n-jobs -1
+  neurosig benchmark --protocol transfer --dataset eegmmidb --pipelines EEGNet,TS+LR --leave-subjects 4 --out study/
+
+\b
+What is written to --out:
+  report.html    open it in a browser
+  results.csv    a row per subject, session and pipeline; folds.csv, a row per fold
+  results.json   how the results were made
+  store/         finished folds: a repeated or resumed call takes them from here
+"""
+_SHOWN_FAILURES = 10
+
+
+def command(
+    dataset: Annotated[
+        list[str],
+        typer.Option(
+            "--dataset",
+            "-d",
+            metavar="NAME_OR_PATH",
+            help="A dataset's name, a recording, a folder or a manifest; give it several times for several datasets.",
+        ),
+    ],
+    pipelines: Annotated[
+        str | None,
+        typer.Option(
+            "--pipelines",
+            "-p",
+            metavar="FOLDER|FILES|NAMES",
+            help="Folders or files of pipelines and names of shipped ones, "
+            "separated by commas.  [default: all shipped ones that fit]",
+        ),
+    ] = None,
+    protocol: transfer.Protocol = "moabb",
+    evaluation: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluation",
+            "-e",
+            help="Learn from the same session (within_session), the same person's other "
+            "sessions (cross_session), or other people (cross_subject).  [default: within_session]",
+        ),
+    ] = None,
+    folds: Annotated[
+        str,
+        typer.Option(
+            "--folds",
+            help="Folds within a session: run (leave one run out), chronological (blocks) or shuffled (MOABB's "
+            "default, optimistic); subject and session select the cross evaluations. auto: what the dataset asks for, "
+            "else run where every session has two runs with every class, else chronological.",
+        ),
+    ] = "auto",
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FOLDER", help="Where results go, and finished folds stay.")
+    ] = Path("results"),
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="Folder that holds the files of named datasets.")
+    ] = None,
+    subjects: Annotated[str | None, typer.Option("--subjects", metavar="1,2,...", help="Only these subjects.")] = None,
+    events: Annotated[
+        str | None,
+        typer.Option(
+            "--events", metavar="NAME=CODE,...", help="Events to decode: names, or names with their annotation or code."
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None, typer.Option("--group", metavar="NAME", help="Only pipelines of this group.")
+    ] = None,
+    fmin: Annotated[float | None, typer.Option("--fmin", metavar="HZ", help="Lower edge of the band.")] = None,
+    fmax: Annotated[float | None, typer.Option("--fmax", metavar="HZ", help="Upper edge of the band.")] = None,
+    tmin: Annotated[
+        float | None, typer.Option("--tmin", metavar="S", help="First second of a trial, relative to its event.")
+    ] = None,
+    tmax: Annotated[float | None, typer.Option("--tmax", metavar="S", help="Last second of a trial.")] = None,
+    resample: Annotated[float | None, typer.Option("--resample", metavar="HZ", help="New sampling rate.")] = None,
+    channels: Annotated[
+        str | None, typer.Option("--channels", metavar="C3,Cz,...", help="Only these channels.")
+    ] = None,
+    n_splits: Annotated[
+        int | None, typer.Option("--n-splits", metavar="N", help="Number of folds, where there is a choice.")
+    ] = None,
+    cs_mode: Annotated[
+        str | None,
+        typer.Option(
+            "--cs-mode", metavar="MODE", help="What of the test subject may be used in training (MOABB's modes)."
+        ),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            "--metric", metavar="NAME", help="roc_auc, accuracy or balanced_accuracy.  [default: MOABB's rule]"
+        ),
+    ] = None,
+    n_jobs: Annotated[int, typer.Option("--n-jobs", "-j", metavar="N", help="Processes; -1 uses all cores.")] = 1,
+    backend: Annotated[
+        str, typer.Option("--backend", help="joblib (this machine) or dask (an existing cluster).")
+    ] = "joblib",
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of shuffled folds and searches.")] = 42,
+    seeds: transfer.Seeds = None,
+    leave_subjects: transfer.LeaveSubjects = None,
+    fine_tune: transfer.FineTune = None,
+    direct: transfer.Direct = None,
+    window: transfer.Window = None,
+    window_step: transfer.WindowStep = None,
+    faster: transfer.Faster = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute everything again.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Run the benchmark and say what came out."""
+    from neurosig.cli.console import emit_json, only_json
+    from neurosig.cli.options import parse_names
+    from neurosig.evaluation.benchmark import benchmark
+
+    options: dict[str, Any] = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "resample": resample}
+    options["picks"] = None if channels is None else [name.strip() for name in channels.split(",") if name.strip()]
+    options = {name: value for name, value in options.items() if value is not None}
+    own: dict[str, Any] = {
+        "seeds": seeds, "leave_subjects": leave_subjects, "fine_tune": fine_tune, "direct": direct, "window": window,
+        "window_step": window_step, "faster": faster,
+    }  # fmt: skip
+    if protocol != "moabb":
+        theirs = {"--evaluation": evaluation, "--cs-mode": cs_mode, "--backend dask": "" if backend == "dask" else None}
+        transfer.check_protocol(protocol, theirs)
+        transfer.run_transfer(
+            dataset, _pipelines(pipelines), out=out, json=json, **own,
+            options={"folds": folds, "n_splits": n_splits, "metric": metric, "groups": group or None, "n_jobs": n_jobs,
+                     "random_state": seed},
+            reading={"events": _events(events), "subjects": parse_names(subjects), "data": data,
+                     "overwrite": overwrite, **options},
+        )  # fmt: skip
+        return
+    transfer.check_protocol(protocol, {f"--{name.replace('_', '-')}": value for name, value in own.items()})
+    try:
+        with only_json(json):
+            results = benchmark(
+                _pipelines(pipelines), dataset, evaluation or "within_session", folds=folds, n_splits=n_splits,
+                cs_mode=cs_mode, metric=metric, groups=group or None, events=_events(events),
+                subjects=parse_names(subjects), data=data, out=out, overwrite=overwrite, n_jobs=n_jobs, backend=backend,
+                random_state=seed, progress=False if json else None, command=shlex.join(["neurosig", *sys.argv[1:]]),
+                **options,
+            )  # fmt: skip
+            report = out / "report.html"
+            if not report.exists():
+                results.report(report)
+    except KeyboardInterrupt:
+        _say_stopped(out)
+        raise typer.Exit(130) from None
+    if json:
+        emit_json(_answer(results, out, report))
+    else:
+        _show(results, report)
+    check_scored(results)
+
+
+command.__doc__ = _HELP
+
+
+def check_scored(results: Results) -> None:
+    """Fail where there is no score at all, after everything has been said and written.
+
+    Raises
+    ------
+    InputError
+        With the first reason.
+    """
+    if results.table["score"].isna().all():
+        from neurosig.core.errors import InputError
+
+        first = results.failed.iloc[0]
+        raise InputError(f"nothing was scored: every pipeline failed everywhere; {first.pipeline}: {first.error}")
+
+
+def _events(text: str | None) -> Any:
+    """``left=T1,right=T2`` as a mapping; ``left,right`` chooses among the dataset's own events."""
+    from neurosig.cli.options import parse_events, parse_names
+
+    return parse_events(text) if text is not None and "=" in text else parse_names(text)
+
+
+def _pipelines(text: str | None) -> list[str] | None:
+    """A path as it is (it may hold a comma), else names and paths separated by commas."""
+    if text is None or Path(text).exists():
+        return None if text is None else [text]
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _say_stopped(out: Path) -> None:
+    from neurosig.cli.console import note
+
+    stored = sum(1 for _ in (out / "store").glob("*.json")) if (out / "store").is_dir() else 0
+    note(f"stopped: {stored} finished fold{'' if stored == 1 else 's'} in {out / 'store'}")
+
+
+def _answer(results: Results, out: Path, report: Path) -> dict[str, Any]:
+    return {
+        "ranking": results.summary(),
+        "failed": results.failed,
+        "warnings": results.warnings,
+        "evaluation": results.meta["evaluation"],
+        "folds": results.meta["folds"],
+        "seed": results.meta["seed"],
+        "table": out / "results.csv",
+        "report": report,
+    }
+
+
+def _show(results: Results, report: Path) -> None:
+    from neurosig.cli.console import note, program, say, show_table, warn
+
+    ranking = results.summary()
+    seconds = results.table.groupby(["dataset", "pipeline"])["seconds_fit"].mean()
+    for name in dict.fromkeys(ranking["dataset"]):
+        rows = ranking[ranking["dataset"] == name]
+        first = results.table[results.table["dataset"] == name].iloc[0]
+        cells = [
+            [
+                row.pipeline,
+                _number(row.mean),
+                _number(row.sd),
+                f"{_number(row.ci_low)} to {_number(row.ci_high)}" if row.ci_low == row.ci_low else "-",
+                row.n,
+                _number(row.chance),
+                _time(seconds.get((name, row.pipeline))),
+            ]
+            for row in rows.itertuples()
+        ]
+        show_table(
+            ["pipeline", first["metric"], "sd", "95 % interval", "subjects", "chance", "fit"],
+            cells,
+            title=f"{name}: {first['evaluation']}, {first['folds']} folds",
+            right=[first["metric"], "sd", "subjects", "chance", "fit"],
+        )
+    failed = results.failed
+    for row in failed.head(_SHOWN_FAILURES).itertuples():
+        where = f"subject {row.subject}, session {row.session}" if row.subject else row.dataset
+        warn(f"failed: {row.pipeline} ({where}): {row.error}")
+    if len(failed) > _SHOWN_FAILURES:
+        warn(f"{len(failed) - _SHOWN_FAILURES} more failures: see the column error of {report.parent / 'results.csv'}")
+    for line in results.warnings:
+        if " failed in " not in line:
+            warn(line)
+    say(f"report: {report}")
+    say(f"table:  {report.parent / 'results.csv'}")
+    if results.table["score"].notna().any():
+        note(_next(results, program()))
+
+
+def _next(results: Results, program: str) -> str:
+    meta = results.meta
+    best = results.summary()["pipeline"].iloc[0]
+    name = meta["datasets"][0]["name"]
+    if not results.failed.empty:
+        return "next: mend what failed and give the same command again; only that runs"
+    if meta["evaluation"] == "within_session" and meta["datasets"][0]["subjects"] > 1:
+        return (
+            f"next: {program} benchmark ... --evaluation cross_subject tells how far pipelines carry to people they "
+            "have not learned from"
+        )
+    return f"next: {program} train --dataset {shlex.quote(name)} --pipeline {shlex.quote(best)} --out model/"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == value else "-"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None or seconds != seconds:
+        return "-"
+    return (
+        f"{seconds * 1000:.0f} ms"
+        if seconds < 1
+        else f"{seconds:.1f} s"
+        if seconds < 120
+        else f"{seconds / 60:.1f} min"
+    )

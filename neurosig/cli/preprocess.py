@@ -1,0 +1,364 @@
+"""``neurosig preprocess``: recordings in, cleaned trials out, with a page that says what was removed and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neurosig.cli.options import parse_events, parse_names
+
+__all__ = ["command"]
+
+_HELP = """Clean recordings with FASTER and store their trials; leave a report of what was removed and why.
+
+Each recording is filtered, cut into trials, and cleaned: bad channels, bad trials, artifact components, and bad
+channels of single trials, by their z-scores. Finished recordings are skipped when the same command is given again, also
+after Ctrl-C or a power cut; one that fails does not stop the others. Results are named after subject, session and run
+(sub-01_ses-1_run-1, S001R04), and where a file's name tells none of them, after the file, which is then a subject of
+its own: a person's name in a file's name would be in the results. Where --out holds another recording under the same
+name, this one fails and nothing is changed.
+
+\b
+Examples:
+  neurosig preprocess recordings/ --out cleaned/ --events left=T1,right=T2 --tmin 0 --tmax 4
+  neurosig preprocess S001R04.edf S001R08.edf --out cleaned/ --eog-proxy Fp1,Fp2
+  neurosig preprocess --dataset simulated-imagery --out cleaned/ --jobs 4
+  neurosig preprocess resting.fif --out cleaned/ --window 2
+
+\b
+What is written to --out:
+  cleaning.html          the recordings of the last call at a glance; cleaning.json, cleaning.csv
+  sub-*/ses-*/eeg/       *_desc-faster_epo.fif   cleaned trials, for mne.read_epochs
+                         *_desc-faster_ave.fif   their average for each event
+                         *_desc-faster_report.html, *_epo.json   what was removed and why
+"""
+_SHOWN_FAILURES, _SHOWN_FILES = 10, 10
+_WINDOW_EVENT = "window"
+
+
+def command(
+    recordings: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="RECORDINGS...", help="Files, folders or a BIDS root.", show_default=False),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the results.")] = ...,  # type: ignore[assignment]
+    dataset: Annotated[
+        str | None,
+        typer.Option("--dataset", "-d", metavar="NAME", help="A dataset's name or manifest, instead of files."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", metavar="FOLDER", help="Folder that holds the dataset's files.")
+    ] = None,
+    subjects: Annotated[str | None, typer.Option("--subjects", metavar="1,2,...", help="Only these subjects.")] = None,
+    events: Annotated[
+        str | None, typer.Option("--events", metavar="NAME=CODE,...", help="Events to cut around.  [default: all]")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option("--window", metavar="S", help="Cut the whole recording into windows of this length.")
+    ] = None,
+    tmin: Annotated[
+        float | None,
+        typer.Option("--tmin", metavar="S", help="First second of a trial.  [default: -0.2, or the dataset's]"),
+    ] = None,
+    tmax: Annotated[
+        float | None,
+        typer.Option("--tmax", metavar="S", help="Last second of a trial.  [default: 0.8, or the dataset's]"),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", metavar="FROM,TO", help="Span in seconds whose mean is removed.")
+    ] = None,
+    fmin: Annotated[
+        float, typer.Option("--fmin", metavar="HZ", help="Lower edge of the band; 0 leaves it open.")
+    ] = 0.5,
+    fmax: Annotated[
+        float, typer.Option("--fmax", metavar="HZ", help="Upper edge of the band; 0 leaves it open.")
+    ] = 40.0,
+    notch: Annotated[
+        float | None, typer.Option("--notch", metavar="HZ", help="Mains frequency to take out, with harmonics.")
+    ] = None,
+    resample: Annotated[float | None, typer.Option("--resample", metavar="HZ", help="New sampling rate.")] = None,
+    variant: Annotated[
+        str,
+        typer.Option("--variant", help="Formulas: mended (the paper's, faults mended), paper or mne (mne-faster's)."),
+    ] = "mended",
+    threshold: Annotated[
+        str,
+        typer.Option(
+            "--threshold",
+            metavar="Z",
+            help="Standard deviations beyond which something is bad: 3, or channels=4,epochs=3.",
+        ),
+    ] = "3",
+    steps: Annotated[
+        str,
+        typer.Option(
+            "--steps", metavar="NAMES", help="Steps to take; before decoding from covariances, leave out the last."
+        ),
+    ] = "channels,epochs,components,channels_in_epochs",
+    max_iter: Annotated[
+        int | None,
+        typer.Option(
+            "--max-iter",
+            metavar="N",
+            help="Rounds of detection in each step.  [default: 3 in the first three of mended, else 1]",
+        ),
+    ] = None,
+    ica: Annotated[
+        str, typer.Option("--ica", help="How components are found: fastica, infomax or picard.")
+    ] = "fastica",
+    eog: Annotated[str | None, typer.Option("--eog", metavar="NAMES", help="Channels that record the eyes.")] = None,
+    eog_proxy: Annotated[
+        str | None,
+        typer.Option("--eog-proxy", metavar="NAMES", help="EEG channels near the eyes, where there is no EOG."),
+    ] = None,
+    average_first: Annotated[
+        bool,
+        typer.Option(
+            "--average-first",
+            help="Judge single channels in average reference, as the authors do.  [default: as recorded]",
+        ),
+    ] = False,
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="NAME", help="average, none (as recorded), or channels such as M1,M2.")
+    ] = "average",
+    autoreject: Annotated[bool, typer.Option("--autoreject", help="Run autoreject on what FASTER leaves.")] = False,
+    montage: Annotated[
+        str | None,
+        typer.Option("--montage", metavar="NAME", help="Standard montage of mne, for files without positions."),
+    ] = None,
+    unit: Annotated[
+        str | None, typer.Option("--unit", help="Unit of the numbers, where the file does not say: V, mV, uV.")
+    ] = None,
+    sfreq: Annotated[float | None, typer.Option("--sfreq", help="Sampling rate, where the file does not say.")] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the components.")] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", metavar="N", help="Recordings cleaned at once; -1 uses all cores.")
+    ] = 1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Clean again what is there, whosever it is.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Run the cleaning and say what came out."""
+    from neurosig.cli import console
+
+    given = [path for path in recordings or () if path is not None]
+    _check_source(given, dataset, data, subjects)
+    reading = {"montage": montage, "unit": unit, "sfreq": sfreq}
+    with console.only_json(json):
+        sources, defaults = (
+            _from_dataset(dataset, data, subjects, events, window, reading)
+            if dataset is not None
+            else _from_files(given, subjects, events, window, reading)
+        )
+        if window is not None:
+            defaults = {"tmin": 0.0, "tmax": window}
+        chosen = {"tmin": tmin, "tmax": tmax}
+        options = _options(
+            {**defaults, **{name: value for name, value in chosen.items() if value is not None}},
+            fmin=fmin or None, fmax=fmax or None, notch=notch, resample=resample, variant=variant,
+            threshold=_threshold(threshold), steps=parse_names(steps), max_iter=max_iter, ica=ica,
+            eog=parse_names(eog) or (), eog_proxy=parse_names(eog_proxy) or (), reference=_reference(reference),
+            average_first=average_first, autoreject=autoreject, random_state=seed, baseline=_baseline(baseline),
+        )  # fmt: skip
+        outcomes, files = _run(sources, options, out, jobs, overwrite, quiet=json)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    if json:
+        console.emit_json(_answer(outcomes, files))
+    else:
+        _show(outcomes, files, everything=events is None and window is None and dataset is None)
+    if failed:
+        raise typer.Exit(1)
+
+
+command.__doc__ = _HELP
+
+
+def _check_source(given: list[Path], dataset: str | None, data: Path | None, subjects: str | None) -> None:
+    from neurosig.core.errors import UsageError
+
+    if bool(given) == (dataset is not None):
+        raise UsageError("give recordings or --dataset NAME, one of the two (see: neurosig preprocess --help)")
+    if data is not None and dataset is None:
+        raise UsageError("--data says where a dataset's files are: give --dataset NAME with it")
+
+
+def _from_dataset(
+    name: str,
+    data: Path | None,
+    subjects: str | None,
+    events: str | None,
+    window: float | None,
+    reading: dict[str, Any],
+) -> tuple[list[Any], dict[str, Any]]:
+    from neurosig.core.errors import UsageError
+    from neurosig.loaders.manifest import open_dataset
+    from neurosig.preprocessing.cleaning_runs import sources_of_dataset
+
+    if window is not None or any(value is not None for value in reading.values()):
+        raise UsageError(
+            "a dataset's manifest says how its files are read: drop --window, --montage, --unit and --sfreq"
+        )
+    wanted: Any = parse_events(events) if events is not None and "=" in events else parse_names(events)
+    manifest = open_dataset(name, data=data, events=wanted)
+    defaults: dict[str, Any] = {"tmin": manifest.processing.tmin, "tmax": manifest.processing.tmax}
+    if manifest.events is not None:
+        defaults["events"] = tuple(manifest.events)
+    return sources_of_dataset(manifest, parse_names(subjects)), defaults
+
+
+def _from_files(
+    given: list[Path], subjects: str | None, events: str | None, window: float | None, reading: dict[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    from neurosig.core.errors import UsageError
+    from neurosig.loaders.discover import discover
+    from neurosig.loaders.recordings import ReadOptions
+    from neurosig.preprocessing.cleaning_runs import sources_of
+
+    named = parse_events(events)
+    if window is not None:
+        if named is not None:
+            raise UsageError("--window cuts the whole recording: drop --events")
+        if not window > 0:
+            raise UsageError(f"--window is a length in seconds, got {window:g}")
+        reading = {**reading, "window": (window, window), "label": _WINDOW_EVENT}
+    options = ReadOptions(events=named, **reading)
+    found = sources_of(discover(given[0] if len(given) == 1 else _all_files(given), options=options))
+    wanted = parse_names(subjects)
+    if wanted is not None:
+        there = list(dict.fromkeys(item.subject for item in found))
+        if absent := [name for name in wanted if name not in there]:
+            raise UsageError(f"no recording of subject {absent[0]}; there are {', '.join(there[:12])}")
+        found = [item for item in found if item.subject in wanted]
+    return found, {}
+
+
+def _all_files(given: list[Path]) -> list[Path]:
+    """Several paths: folders stand for what is in them."""
+    from neurosig.loaders.discover import discover
+
+    files: list[Path] = []
+    for path in given:
+        files += [item.path for item in discover(path)] if path.is_dir() else [path]
+    return list(dict.fromkeys(files))
+
+
+def _options(fields: dict[str, Any], **others: Any) -> Any:
+    from neurosig.preprocessing.cleaning import CleaningOptions
+
+    return CleaningOptions(**{**others, **fields})
+
+
+def _threshold(text: str) -> float | dict[str, float]:
+    from neurosig.core.errors import UsageError
+
+    try:
+        if "=" not in text:
+            return float(text)
+        return {name.strip(): float(value) for name, value in (part.split("=") for part in text.split(","))}
+    except ValueError:
+        raise UsageError(f"--threshold is a number, or numbers by step (channels=4,epochs=3), got {text!r}") from None
+
+
+def _baseline(text: str | None) -> tuple[float, float] | None:
+    from neurosig.core.errors import UsageError
+
+    if text is None or text == "none":
+        return None
+    try:
+        first, last = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--baseline is two numbers of seconds, such as -0.2,0, got {text!r}") from None
+    return first, last
+
+
+def _reference(text: str) -> str | tuple[str, ...] | None:
+    return text if text == "average" else None if text == "none" else tuple(parse_names(text) or ())
+
+
+def _run(
+    sources: list[Any], options: Any, out: Path, jobs: int, overwrite: bool, quiet: bool
+) -> tuple[list[Any], dict[str, Path]]:
+    from neurosig.preprocessing.cleaning_runs import find_cohort_outliers, preprocess
+    from neurosig.reports.cleaning import write_cohort_report, write_recording_report
+
+    outcomes = preprocess(
+        sources, options, out, n_jobs=jobs, overwrite=overwrite, report=write_recording_report,
+        progress=False if quiet else None,
+    )  # fmt: skip
+    outliers, note = find_cohort_outliers(outcomes, options)
+    return outcomes, write_cohort_report(outcomes, options, out, outliers=outliers, note=note)
+
+
+def _answer(outcomes: list[Any], files: dict[str, Path]) -> dict[str, Any]:
+    return {
+        "recordings": [
+            {
+                "subject": outcome.source.subject,
+                "session": outcome.source.session,
+                "run": outcome.source.run,
+                "label": outcome.source.label,
+                "file": outcome.source.file,
+                "replaced": outcome.replaced,
+                "state": outcome.state,
+                "error": outcome.error or None,
+                "files": outcome.files,
+                **{"summary": outcome.record.get("summary"), "notes": outcome.record.get("notes")},
+            }
+            for outcome in outcomes
+        ],
+        **files,
+    }
+
+
+def _named(outcome: Any) -> str:
+    """The results' name and the file they are of; pages and records, which are passed on, hold only the first."""
+    label, file = outcome.source.label, outcome.source.file
+    return f"{label} ({Path(file).name})" if file else label
+
+
+def _show(outcomes: list[Any], files: dict[str, Path], everything: bool = False) -> None:
+    from collections import Counter
+
+    from neurosig.cli import console
+    from neurosig.reports.cleaning_words import serious_notes
+
+    states = Counter(outcome.state for outcome in outcomes)
+    told = [f"{states['cleaned']} cleaned"]
+    told += [f"{states['skipped']} found done"] if states["skipped"] else []
+    told += [f"{states['failed']} failed"] if states["failed"] else []
+    console.say(f"{len(outcomes)} recording{'' if len(outcomes) == 1 else 's'}: {', '.join(told)}", style="bold")
+    good = [outcome for outcome in outcomes if outcome.state != "failed" and outcome.source.file]
+    for outcome in good[:_SHOWN_FILES]:
+        console.say(f"  {_named(outcome)}")
+    if len(good) > _SHOWN_FILES:
+        console.say(f"  ... and {len(good) - _SHOWN_FILES} more: --json names all files")
+    if replaced := sum(outcome.replaced for outcome in outcomes):
+        console.warn(
+            f"{replaced} replaced an earlier cleaning in the folder (other options or versions, or --overwrite)"
+        )
+    done = [outcome.record["summary"] for outcome in outcomes if outcome.state != "failed"]
+    if done:
+        kept, cut = sum(one["trials_kept"] for one in done), sum(one["trials"] for one in done)
+        filled, left = (sum(len(one[f"channels_{what}"]) for one in done) for what in ("interpolated", "left_bad"))
+        records = [outcome.record for outcome in outcomes if outcome.state != "failed"]
+        names = list(dict.fromkeys(name for record in records for name in record["events"]))
+        first, last = records[0]["options"]["tmin"], records[0]["options"]["tmax"]
+        why = " (all events: --events was not given)" if everything else ""
+        console.say(f"  cut around            {', '.join(names[:8])}, {first:g} to {last:g} s{why}")
+        console.say(f"  trials kept           {kept} of {cut}")
+        console.say(f"  channels interpolated {filled} of {sum(one['channels'] for one in done)}")
+        if left:
+            console.say(f"  channels left bad     {left}: as recorded, in info['bads']")
+        console.say(f"  components removed    {sum(len(one['components_removed']) for one in done)}")
+    for note in serious_notes(outcome.record["notes"] for outcome in outcomes if outcome.state != "failed"):
+        console.warn(note)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    for outcome in failed[:_SHOWN_FAILURES]:
+        console.warn(f"failed: {_named(outcome)}: {outcome.error}")
+    if len(failed) > _SHOWN_FAILURES:
+        console.warn(f"{len(failed) - _SHOWN_FAILURES} more failed: see {files['record']}")
+    console.say(f"report: {files['report']}")
+    console.say(f"table:  {files['table']}")
+    if failed:
+        console.note("next: mend what failed and give the same command again; what is done is skipped")

@@ -1,0 +1,248 @@
+"""The command line as a shell sees it: exit codes, one-line errors, what goes to which stream."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from neurosig._version import __version__
+
+COMMANDS = ["demo", "datasets", "inspect", "preprocess", "benchmark", "train", "decode", "report", "doctor"]
+ESCAPE = "\x1b["
+
+
+@pytest.fixture
+def failing(tmp_path):
+    """Run a command whose body is the given Python code: ``failing("raise ValueError('x')", "--debug")``."""
+
+    def run(body, *args, **kwargs):
+        return subprocess.run(
+            [sys.executable, "-c", _program(body), "boom", *args],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            **kwargs,
+        )
+
+    return run
+
+
+def _program(body):
+    code = textwrap.indent(textwrap.dedent(body), "    ")
+    return (
+        f"import errno, sys\nfrom neurosig.cli import app\n@app.app.command('boom')\ndef boom():\n{code}\napp.main()\n"
+    )
+
+
+def test_help_lists_the_commands_in_the_order_of_a_users_day(cli):
+    done = cli("--help")
+    assert done.returncode == 0
+    listed = re.findall(r"^  (\w+)  ", done.stdout.split("Commands:")[1], re.MULTILINE)
+    assert listed == COMMANDS
+    assert not done.stderr
+
+
+def test_help_is_quick(cli):
+    def seconds():  # of the processor, whatever else the machine does
+        before = os.times()
+        cli("--help")
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(seconds() for _ in range(3)) < 1.0
+
+
+def test_the_command_line_imports_nothing_heavy():
+    heavy = "numpy pandas scipy sklearn mne torch moabb matplotlib pydantic rich braindecode"
+    code = f"import sys, neurosig.cli.app; print([n for n in {heavy.split()!r} if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_teaches(cli, command):
+    done = cli(command, "--help", COLUMNS="100")
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"Usage: neurosig {command}")
+    text = done.stdout if command != "datasets" else cli("datasets", "show", "--help").stdout
+    assert re.search(rf"^ +neurosig {command}\b", text, re.MULTILINE), "an example is missing"
+
+
+def test_without_arguments_the_help_is_shown_and_the_use_is_wrong(cli):
+    done = cli()
+    assert done.returncode == 2
+    assert "Commands:" in done.stdout + done.stderr
+
+
+def test_version(cli):
+    done = cli("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"neurosig {__version__}")
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["doctr"], "error: No such command 'doctr'. Did you mean 'doctor'? (see: neurosig --help)"),
+        (["doctor", "--fast"], "error: No such option: --fast (see: neurosig doctor --help)"),
+        (["train"], "error: Missing option '--dataset'"),
+        (["decode", "--model", "m"], "error: Missing argument"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exits_with_2(cli, args, message):
+    done = cli(*args)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        ("from neurosig.core.errors import InputError; raise InputError('a.edf is empty')", 1, "error: a.edf is empty"),
+        ("from neurosig.core.errors import UsageError; raise UsageError('no such\\n  name')", 2, "error: no such name"),
+        (
+            "raise OSError(errno.ENOSPC, 'No space', '/x/y')",
+            1,
+            "error: the disk is full; free space or write to another",
+        ),
+        (
+            "open('/proc/1/mem', 'wb') if False else None; raise PermissionError(errno.EACCES, 'no', '/x')",
+            1,
+            "error: no permission to read or write there",
+        ),
+        ("raise MemoryError", 1, "error: not enough memory; use fewer subjects"),
+        (
+            "raise KeyError('gone')",
+            1,
+            "internal error: KeyError: 'gone' (this is a defect of neurosig; rerun with --debug for the traceback)",
+        ),
+        ("raise FileNotFoundError(errno.ENOENT, 'No such file', 'x')", 1, "internal error: FileNotFoundError"),
+        ("raise KeyboardInterrupt", 130, "stopped; run the same command again to start over"),
+    ],
+)
+def test_errors_become_one_line_and_an_exit_code(failing, body, code, line):
+    done = failing(body)
+    assert done.returncode == code
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, where):
+    program = _program("raise KeyError('gone')")
+    args = ["--debug", "boom"] if where == "before" else ["boom", "--debug"]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1] == "internal error: KeyError: 'gone' (this is a defect of neurosig)"
+
+
+def test_options_behind_two_dashes_belong_to_the_command():
+    from neurosig.cli.app import _options_first
+
+    assert _options_first(["decode", "--debug", "-v", "a"]) == ["--debug", "-v", "decode", "a"]
+    assert _options_first(["decode", "--", "--debug"]) == ["decode", "--", "--debug"]
+
+
+WARNINGS = """
+from neurosig.core.log import logger
+def warn(text, module):
+    exec(f"import warnings; warnings.warn('{text}', UserWarning, stacklevel=2)", {'__name__': module})
+warn('foreign matter', 'foreign')
+warn('our matter', 'neurosig.loaders.x')
+import logging; logging.getLogger('foreign').warning('foreign record')
+logger.warning('our record')
+"""
+
+
+def test_only_our_own_warnings_reach_the_user(failing):
+    done = failing(WARNINGS)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["warning: our matter", "our record"]
+
+
+def test_verbose_shows_all_warnings(failing):
+    done = failing(WARNINGS, "--verbose")
+    assert done.returncode == 0
+    for text in ("foreign matter", "our matter", "foreign record", "our record"):
+        assert text in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+    program = _program("for i in range(200000):\n    print(i)")
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "boom"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path
+    )
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    process.stderr.close()
+    assert process.wait(timeout=30) == 1
+
+
+def test_ctrl_c_stops_with_130(tmp_path, interruptible):
+    program = _program("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    with subprocess.Popen(
+        [sys.executable, "-c", program, "boom"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=tmp_path, preexec_fn=interruptible,
+    ) as process:  # fmt: skip
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.strip() == "stopped; run the same command again to start over"
+
+
+SAY = "from neurosig.cli import console; console.say('warm', style='red'); console.show_table(['a'], [['x' * 90]])"
+
+
+def test_no_colour_outside_a_terminal(failing):
+    done = failing(SAY)
+    assert "warm" in done.stdout
+    assert ESCAPE not in done.stdout
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_colour_on_a_terminal_unless_refused(no_color):
+    main, other = pty.openpty()
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
+    code = "from neurosig.cli import console; console.say('warm', style='red')"
+    subprocess.run([sys.executable, "-c", code], stdout=other, env=environment, check=True, timeout=60)
+    os.close(other)
+    shown = os.read(main, 10_000).decode()
+    os.close(main)
+    assert "warm" in shown
+    assert ("\x1b[31m" in shown) is not no_color
+
+
+def test_columns_is_honoured(cli, failing):
+    assert max(map(len, failing(SAY, env={**os.environ, "COLUMNS": "40"}).stdout.splitlines())) <= 40
+    assert max(map(len, cli("--help", COLUMNS="60").stdout.splitlines())) <= 60
+
+
+@pytest.mark.parametrize(("arguments", "end"), [
+    (["benchmark", "-d", "x"], "resume"),
+    (["--debug", "demo"], "resume"),
+    (["preprocess", "x.edf"], "resume"),
+    (["datasets", "fetch", "x"], "resume"),
+    (["datasets", "list"], "start over"),
+    (["train", "-d", "benchmark"], "start over"),
+    ([], "start over"),
+])  # fmt: skip
+def test_ctrl_c_promises_to_resume_only_where_that_is_so(arguments, end):
+    from neurosig.cli.app import _stopped
+
+    assert _stopped(arguments) == f"stopped; run the same command again to {end}"

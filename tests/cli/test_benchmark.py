@@ -1,0 +1,202 @@
+"""``neurosig benchmark`` as a user meets it."""
+
+import errno
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+SIMULATED = """
+name: small
+title: A small simulation
+paradigm: imagery
+source:
+  simulated: {kind: imagery, n_subjects: 2, n_sessions: 1, n_runs: 2, n_trials: 10, sfreq: 100, random_state: 0}
+events: [left_hand, right_hand]
+processing: {tmin: 0.5, tmax: 2.5, fmin: 8, fmax: 30}
+folds: run
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    path = tmp_path / "small.yml"
+    path.write_text(SIMULATED)
+    return path
+
+
+def test_main_job_then_again_from_the_store(cli, dataset, tmp_path):
+    call = ("benchmark", "--dataset", dataset, "--pipelines", "CSP+LDA,Chance", "--out", "out")
+    first = cli(*call)
+    assert first.returncode == 0, first.stderr
+    for text in (
+        "small: within_session, run folds",
+        "CSP+LDA",
+        "95 % interval",
+        "report: out/report.html",
+        "out/results.csv",
+    ):
+        assert text in first.stdout
+    assert "next: neurosig benchmark ... --evaluation cross_subject" in first.stderr
+    assert "few subjects (n = 2)" in first.stderr
+    table = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert len(table) == 4 and table["score"].notna().all()
+    assert (tmp_path / "out" / "report.html").stat().st_size > 1000
+    written = (tmp_path / "out" / "report.html").stat().st_mtime_ns
+    began = time.monotonic()
+    second = cli(*call)
+    assert time.monotonic() - began < 10  # under 3 s on a machine that does nothing else
+    assert second.stdout == first.stdout
+    assert (tmp_path / "out" / "report.html").stat().st_mtime_ns == written
+
+
+def test_one_json_object_for_machines(cli, dataset):
+    done = cli("benchmark", "-d", dataset, "-p", "Chance", "-o", "out", "--json", "--seed", "3", "--subjects", "2")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["ranking"][0]["pipeline"] == "Chance"
+    assert answer["seed"] == 3 and answer["failed"] == []
+    assert answer["report"] == "out/report.html"
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), [
+    (["--dataset", "no_such_data"], 2, "no dataset is called 'no_such_data'"),
+    (["--dataset", "{dataset}", "--pipelines", "CSP+LDD"], 2, "CSP+LDA"),
+    (["--dataset", "{dataset}", "--evaluation", "within"], 2, "evaluation must be one of within_session"),
+    (["--dataset", "{dataset}", "--evaluation", "cross_session", "-p", "Chance"], 1, "cross_session needs at least"),
+    (["--dataset", "{dataset}", "--subjects", "9"], 2, "no subject '9'"),
+    (["--dataset", "{dataset}", "--fmin", "30", "--fmax", "8"], 2, "fmax must lie above fmin"),
+    (["--dataset", "{dataset}", "--events", "left_hand,tongue"], 2, "no event 'tongue'"),
+    (["--dataset", "{dataset}", "--out", "{dataset}/out"], 1, "cannot write"),
+    (["--dataset", "{dataset}", "--n-jobs", "0"], 2, "n_jobs must be a number of processes"),
+    ([], 2, "--dataset"),
+])  # fmt: skip
+def test_bad_input_is_one_line(cli, dataset, arguments, code, message):
+    done = cli("benchmark", *[str(part).replace("{dataset}", str(dataset)) for part in arguments])
+    assert done.returncode == code
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr and done.stdout == ""
+    assert sorted(path.name for path in dataset.parent.iterdir()) == ["small.yml"]  # no folder for results either
+
+
+def mine(tmp_path, name, **modules):
+    """A pipeline of the user's own in a package `own`; gives the folder of its file."""
+    package, folder = tmp_path / "own", tmp_path / "mine"
+    for place in (package, folder):
+        place.mkdir()
+    (package / "__init__.py").touch()
+    for module, source in modules.items():
+        (package / f"{module}.py").write_text(source)
+    (folder / "own.yml").write_text(
+        f"name: {name}\nparadigms: [LeftRightImagery]\npipeline:\n  - {{name: {name}, from: own.estimator}}\n"
+    )
+    return folder
+
+
+def test_an_edited_helper_of_an_own_pipeline_is_seen(cli, dataset, tmp_path):
+    estimator = (
+        "from sklearn.dummy import DummyClassifier\nfrom own.helper import sign\n"
+        "class Own(DummyClassifier):\n"
+        "    def predict_proba(self, X):\n"
+        "        p = super().predict_proba(X)\n"
+        "        p[:, 1] = sign() * X.var(axis=(1, 2))\n        return p\n"
+    )
+    folder = mine(tmp_path, "Own", estimator=estimator, helper="def sign():\n    return 1\n")
+    call = ("benchmark", "-d", dataset, "-p", folder, "-o", "out", "--json")
+    first, same = (json.loads(cli(*call, PYTHONPATH=str(tmp_path)).stdout)["ranking"][0]["mean"] for _ in range(2))
+    (tmp_path / "own" / "helper.py").write_text("def sign():\n    return -1\n")
+    edited = json.loads(cli(*call, PYTHONPATH=str(tmp_path)).stdout)["ranking"][0]["mean"]
+    assert first == same and first != 0.5
+    assert edited == pytest.approx(1 - first)
+
+
+def test_nothing_scored_is_a_failure(cli, dataset, tmp_path):
+    estimator = (
+        "from sklearn.dummy import DummyClassifier\n"
+        "class Bad(DummyClassifier):\n    def fit(self, X, y):\n        raise RuntimeError('no convergence')\n"
+    )
+    folder = mine(tmp_path, "Bad", estimator=estimator)
+    call = ("benchmark", "-d", dataset, "-p", folder, "-o", "out")
+    for more in ((), ("--json",)):
+        done = cli(*call, *more, PYTHONPATH=str(tmp_path))
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1] == (
+            "error: nothing was scored: every pipeline failed everywhere; Bad: RuntimeError: no convergence"
+        )
+    assert len(json.loads(done.stdout)["failed"]) == 2
+    assert pd.read_csv(tmp_path / "out" / "results.csv")["score"].isna().all()
+
+
+def test_help_teaches_by_examples(cli):
+    shown = cli("benchmark", "--help", COLUMNS="120").stdout
+    assert "neurosig benchmark --dataset eegmmidb --pipelines CSP+LDA,TS+LR --out results/" in shown
+    for option in ("--evaluation", "--folds", "--n-jobs", "--overwrite", "--json"):
+        assert option in shown
+
+
+def test_ctrl_c_says_what_is_stored_and_resumes(cli, dataset, tmp_path, interruptible):
+    module = tmp_path / "slow.py"
+    module.write_text(
+        "import time\nfrom sklearn.dummy import DummyClassifier\n"
+        "class Slow(DummyClassifier):\n"
+        "    def fit(self, X, y):\n        time.sleep(1.0)\n        return super().fit(X, y)\n"
+    )
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "slow.yml").write_text(
+        "name: Slow\nparadigms: [LeftRightImagery]\npipeline:\n  - {name: Slow, from: slow, parameters: {}}\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    call = [sys.executable, "-m", "neurosig", "benchmark", "-d", dataset, "-p", folder, "-o", "out"]
+    process = subprocess.Popen(
+        list(map(str, call)), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
+        preexec_fn=interruptible,
+    )  # fmt: skip
+    store = tmp_path / "out" / "store"
+    began = time.monotonic()
+    while not any(store.glob("*.json")) and process.poll() is None and time.monotonic() - began < 120:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    stderr = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, stderr
+    kept = {path.name: path.stat().st_mtime_ns for path in store.glob("*.json")}
+    assert re.search(rf"{len(kept)} finished folds? in out/store", stderr)
+    assert "run the same command again to resume" in stderr
+    assert "Traceback" not in stderr
+    again = cli(*call[3:], PYTHONPATH=str(tmp_path))
+    assert again.returncode == 0, again.stderr
+    assert all((store / name).stat().st_mtime_ns == stamp for name, stamp in kept.items())
+    assert len(list(store.glob("*.json"))) == 4
+
+
+def test_a_disk_that_fills_up_is_one_line_and_keeps_finished_folds(dataset, tmp_path, monkeypatch, capsys):
+    from neurosig.cli.app import main
+
+    out = tmp_path / "out"
+
+    def full(write):
+        def fail(self, data, *args, **kwargs):
+            if ".json" in self.name and len(list((out / "store").glob("*.json"))) == 1:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(self, data, *args, **kwargs)
+
+        return fail
+
+    monkeypatch.setattr(pathlib.Path, "write_text", full(pathlib.Path.write_text))
+    monkeypatch.setattr(pathlib.Path, "write_bytes", full(pathlib.Path.write_bytes))
+    with pytest.raises(SystemExit) as stopped:
+        main(["benchmark", "-d", str(dataset), "-p", "Chance", "-o", str(out)])
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: cannot write ") and line.endswith(
+        "the disk is full: free space or choose another folder"
+    )
+    assert [path.suffix for path in (out / "store").iterdir() if path.is_file()] == [".json"]

@@ -1,0 +1,159 @@
+"""``neurosig preprocess`` as a user meets it: what it writes, says and exits with."""
+
+import json
+
+import mne
+import numpy as np
+import pytest
+
+ELECTRODES = ["Fp1", "Fp2", "F3", "F4", "Fz", "C3", "C4", "Cz", "P3", "P4", "Pz", "O1", "O2"]
+
+
+def make_trials(path, seed=0, bad=True):
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal((24, 4, 200)).cumsum(axis=-1)
+    X = np.einsum("ck,nkt->nct", rng.standard_normal((len(ELECTRODES), 4)), shared)
+    X = 10 * (X - X.mean(axis=-1, keepdims=True)) / X.std() + rng.standard_normal(X.shape)
+    if bad:
+        X[:, 6] += 80 * rng.standard_normal(X[:, 6].shape)
+    np.savez(path, X=X, y=np.array([0, 1] * 12), ch_names=np.array(ELECTRODES), sfreq=100.0, tmin=-0.5,
+             class_names=np.array(["left", "right"]), unit_uV=1.0)  # fmt: skip
+    return path
+
+
+@pytest.fixture
+def trials(tmp_path):
+    return make_trials(tmp_path / "sub-1_eeg.npz")
+
+
+OPTIONS = ("--tmin", "-0.4", "--tmax", "1.2", "--montage", "standard_1005")
+
+
+@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")  # mne's own reader of metadata
+def test_a_first_and_a_second_call(cli, trials, tmp_path):
+    done = cli("preprocess", trials, "--out", tmp_path / "out", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert "1 recording: 1 cleaned" in done.stdout and "report:" in done.stdout
+    assert "sub-1_ses-0_run-0 (sub-1_eeg.npz)" in done.stdout
+    files = {path.name for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert files == {
+        "cleaning.html", "cleaning.json", "cleaning.csv", "dataset_description.json",
+        "sub-1_ses-0_run-0_desc-faster_epo.fif", "sub-1_ses-0_run-0_desc-faster_epo.json",
+        "sub-1_ses-0_run-0_desc-faster_ave.fif", "sub-1_ses-0_run-0_desc-faster_report.html",
+    }  # fmt: skip
+    again = cli("preprocess", trials, "--out", tmp_path / "out", *OPTIONS, "--json")
+    assert again.returncode == 0, again.stderr
+    answer = json.loads(again.stdout)
+    assert answer["recordings"][0]["state"] == "skipped"
+    assert answer["recordings"][0]["file"] == str(trials)
+    assert answer["recordings"][0]["summary"]["channels_interpolated"] == ["C4"]
+    epochs = mne.read_epochs(answer["recordings"][0]["files"]["epochs"], preload=False, verbose="error")
+    assert len(epochs) == answer["recordings"][0]["summary"]["trials_kept"]
+
+
+def test_one_failure_is_exit_1_and_the_others_are_done(cli, trials, tmp_path):
+    broken = tmp_path / "sub-2_eeg.npz"
+    broken.write_bytes(trials.read_bytes())
+    with np.load(trials) as stored:
+        fields = dict(stored)
+    fields["X"] = np.full_like(fields["X"], np.nan)
+    np.savez(broken, **fields)
+    done = cli("preprocess", trials, broken, "--out", tmp_path / "out", *OPTIONS)
+    assert done.returncode == 1
+    assert "2 recordings: 1 cleaned, 1 failed" in done.stdout
+    assert (
+        "failed: sub-2_ses-0_run-0 (sub-2_eeg.npz): " in done.stderr
+        and "NaN" in done.stderr
+        and "Traceback" not in done.stderr
+    )
+    record = json.loads((tmp_path / "out" / "cleaning.json").read_text())
+    assert [row["state"] for row in record["recordings"]] == ["cleaned", "failed"]
+    assert "Failed" in (tmp_path / "out" / "cleaning.html").read_text()
+
+
+def test_windows_of_a_simulated_dataset_are_refused_and_its_trials_cleaned(cli, tmp_path):
+    call = ("preprocess", "--dataset", "simulated-imagery", "--subjects", "1", "--out", tmp_path / "out")
+    wrong = cli(*call, "--window", "2")
+    assert wrong.returncode == 2 and "a dataset's manifest says how its files are read" in wrong.stderr
+    done = cli(*call, "--steps", "channels,epochs", "--jobs", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert [row["state"] for row in json.loads(done.stdout)["recordings"]] == ["cleaned"] * 4
+
+
+def test_windows_of_a_recording_without_events(cli, tmp_path):
+    info = mne.create_info(ELECTRODES, 128.0, "eeg", verbose="error")
+    raw = mne.io.RawArray(1e-5 * np.random.default_rng(0).standard_normal((13, 128 * 40)), info, verbose="error")
+    raw.save(tmp_path / "rest_raw.fif", verbose="error")
+    bare = cli("preprocess", tmp_path / "rest_raw.fif", "--out", tmp_path / "out")
+    assert bare.returncode == 1 and "no events" in bare.stderr and "windows" in bare.stderr
+    done = cli("preprocess", tmp_path / "rest_raw.fif", "--out", tmp_path / "out", "--window", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["recordings"][0]["summary"]["trials"] == 19  # the last sample of the last is missing
+
+
+def rest(path, seed):
+    info = mne.create_info(ELECTRODES, 128.0, "eeg", verbose="error")
+    data = 1e-5 * np.random.default_rng(seed).standard_normal((13, 128 * 30))
+    mne.io.RawArray(data, info, verbose="error").save(path, verbose="error")
+    return path
+
+
+def test_one_patient_never_takes_the_place_of_another(cli, tmp_path):
+    """Two calls, two persons: of different names both stay; of one name the second is refused."""
+    a, b = rest(tmp_path / "patientA_raw.fif", 0), rest(tmp_path / "patientB_raw.fif", 1)
+    (tmp_path / "ward").mkdir()
+    other = rest(tmp_path / "ward" / "patientA_raw.fif", 2)
+    call = ("--out", tmp_path / "out", "--window", "2", "--steps", "channels")
+    for path in (a, b):
+        assert cli("preprocess", path, *call).returncode == 0
+    there = {path: path.read_bytes() for path in (tmp_path / "out").glob("sub-*/**/*") if path.is_file()}
+    assert len(there) == 8
+    refused = cli("preprocess", other, *call)
+    assert refused.returncode == 1 and "is of another recording" in refused.stderr and "--overwrite" in refused.stderr
+    assert "sub-patientA_ses-0_run-0 (patientA_raw.fif)" in refused.stderr
+    assert {path: path.read_bytes() for path in there} == there
+    both = cli("preprocess", a, other, *call)
+    assert both.returncode == 2 and str(a) in both.stderr and str(other) in both.stderr
+    told = cli("preprocess", a, *call, "--notch", "50")
+    assert told.returncode == 0 and "1 replaced an earlier cleaning" in told.stderr
+
+
+def test_results_do_not_go_among_the_recordings(cli, tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    rest(folder / "sub-1_raw.fif", 0)
+    done = cli("preprocess", folder, "--out", folder, "--window", "2")
+    assert done.returncode == 2 and "lies in the output folder" in done.stderr
+    assert [path.name for path in folder.iterdir()] == ["sub-1_raw.fif"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give recordings or --dataset NAME, one of the two"),
+        (("x.edf", "--dataset", "simulated-imagery"), "give recordings or --dataset NAME, one of the two"),
+        (("TRIALS", "--data", "."), "--data says where a dataset's files are"),
+        (("TRIALS", "--threshold", "high"), "--threshold is a number, or numbers by step"),
+        (("TRIALS", "--baseline", "0"), "--baseline is two numbers of seconds"),
+        (("TRIALS", "--window", "2", "--baseline", "5,6"), "baseline must lie within the trial, 0 to 2 s"),
+        (("TRIALS", "--steps", "chanels"), "steps are channels, epochs, components, channels_in_epochs"),
+        (("TRIALS", "--window", "2", "--events", "left"), "--window cuts the whole recording: drop --events"),
+        (("TRIALS", "--subjects", "9"), "no recording of subject 9; there are 1"),
+        (("--dataset", "simulated-imagry"), "did you mean simulated-imagery"),
+    ],
+)
+def test_wrong_use_is_one_line_and_exit_2(cli, trials, tmp_path, arguments, message):
+    arguments = [str(trials) if part == "TRIALS" else part for part in arguments]
+    done = cli("preprocess", *arguments, "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_file_and_a_missing_folder_for_results(cli, trials, tmp_path):
+    done = cli("preprocess", tmp_path / "none.edf", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "no such file" in done.stderr
+    done = cli("preprocess", trials, "--out", trials / "out", *OPTIONS)
+    assert done.returncode == 1 and "is a file, not a folder" in done.stderr
+    done = cli("preprocess", trials)
+    assert done.returncode == 2 and "--out" in done.stderr
