@@ -12,6 +12,7 @@ from typing import Any
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
+from neurosig.loaders.epoch_files import EPOCHS_NAME, expand_epochs, holds_epochs
 from neurosig.loaders.formats import SUFFIXES
 from neurosig.loaders.recordings import ReadOptions, Recording
 from neurosig.loaders.trials import expand_trials
@@ -38,7 +39,7 @@ _FOLDER = re.compile(
     r"(?:[-_]?(?:subject|subj|sub|proband|participant|patient|vp|s|session|sess|ses|run|r)[-_]?[A-Za-z]*\d+)+",
     re.IGNORECASE,
 )
-_NOT_RAW = re.compile(r"[-_](ave|cov|eve|epo|fwd|inv|src|trans|ica|proj|annot)\.fif(\.gz)?$", re.IGNORECASE)
+_NOT_RAW = re.compile(r"[-_](ave|cov|eve|fwd|inv|src|trans|ica|proj|annot)\.fif(\.gz)?$", re.IGNORECASE)
 _PART = re.compile(r"(?P<stem>.+)-\d+(?P<suffix>\.fif(\.gz)?)", re.IGNORECASE)
 _BIDS_PART = re.compile(r"(?P<before>.+)_split-(?P<part>\d+)(?P<after>_.+\.fif(\.gz)?)", re.IGNORECASE)
 _BIDS_SUFFIXES = ("eeg", "meg", "ieeg")
@@ -56,7 +57,8 @@ def discover(
     ----------
     path : str, Path, or iterable of them
         A file, several files, a folder, or a BIDS root. In a folder without BIDS, all files of one kind are taken (of
-        the kind there is most of, and a log line says what was left aside).
+        the kind there is most of, and a log line says what was left aside); epochs files (``*_epo.fif``) where there
+        are no recordings, as in what ``neurosig preprocess`` writes.
     options : ReadOptions, optional
         Given to each recording.
     bids : dict, optional
@@ -186,6 +188,8 @@ def _of_one_kind(folder: Path) -> list[Path]:
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     if not files:
         raise InputError(f"no recordings in {folder}: expected files named {', '.join(SUFFIXES)}, or a BIDS dataset")
+    # trials that were cut before are taken only where the recordings themselves are not
+    files = [path for path in files if not EPOCHS_NAME.search(path.name)] or files
     kinds = Counter(_suffix(path) for path in files)
     kind = max(kinds, key=lambda suffix: kinds[suffix])
     if len(kinds) > 1:
@@ -202,7 +206,8 @@ def _without_continuations(files: list[Path]) -> list[Path]:
     later: set[Path] = set()
     for path in files:
         head = next((place for name in _heads(path.name) if (place := path.with_name(name)).resolve() in places), None)
-        if head is not None and path.resolve() in _parts(head):
+        # a name with "-epo-1" is that of no first part, whereas a recording may well be called run-2
+        if head is not None and (EPOCHS_NAME.search(path.name) or path.resolve() in _parts(head)):
             later.add(path)
     if later:
         logger.info("read with their first parts: %s", ", ".join(sorted(path.name for path in later)))
@@ -210,7 +215,7 @@ def _without_continuations(files: list[Path]) -> list[Path]:
 
 
 def _heads(name: str) -> list[str]:
-    """What the first part of a split FIF recording would be called, if the file of this name is a later one."""
+    """What the first part of a split FIF file would be called, if the file of this name is a later one."""
     if match := _PART.fullmatch(name):
         return [match["stem"] + match["suffix"]]
     if match := _BIDS_PART.fullmatch(name):
@@ -238,8 +243,11 @@ def _from_files(files: list[Path], options: ReadOptions) -> list[Recording]:
         named = entities(path)
         if path.name.lower().endswith(".npz"):
             found += expand_trials(path, options, subject=named.get("subject"))
+            continue
+        place = (named.get("subject", "1"), named.get("session", "0"), named.get("run", "0"))
+        if path.name.lower().endswith((".fif", ".fif.gz")) and holds_epochs(path):
+            found += expand_epochs(path, place, options)
         else:
-            place = (named.get("subject", "1"), named.get("session", "0"), named.get("run", "0"))
             found.append(Recording(path, *place, bids_root=bids_root_of(path), options=options))
     return _number_unnamed(found)
 
@@ -248,7 +256,12 @@ def _number_unnamed(found: list[Recording]) -> list[Recording]:
     """Give files whose names tell nothing the run numbers 0, 1, ... of one subject."""
     import dataclasses
 
-    unnamed = [item for item in found if item.select is None and not entities(item.path)]
+    nowhere = ("1", "0", "0")  # what the metadata of epochs tell stays
+    unnamed = [
+        item
+        for item in found
+        if item.select is None and (item.subject, item.session, item.run) == nowhere and not entities(item.path)
+    ]
     runs = {id(item): str(place) for place, item in enumerate(unnamed)}
     if len(unnamed) > 1:
         logger.info("%d files without subject or run in their names are taken as runs of one subject", len(unnamed))
@@ -268,6 +281,7 @@ def _from_bids(root: Path, options: ReadOptions, chosen: dict[str, Any]) -> list
         "recording",
         "space",
         "split",
+        "description",
         "datatype",
     }
     if unknown := sorted(set(chosen) - known):
@@ -281,6 +295,8 @@ def _from_bids(root: Path, options: ReadOptions, chosen: dict[str, Any]) -> list
     paths = [place for place in paths if _suffix(Path(place.fpath)) or _is_recording(Path(place.fpath))]
     heads = set(_without_continuations([Path(place.fpath) for place in paths]))
     paths = [place for place in paths if Path(place.fpath) in heads]
+    if not paths and (cut := _epochs_of_derivatives(root, chosen)):
+        return _from_files(_without_continuations(cut), options)
     if not paths:
         wanted = ", ".join(f"{key}={value}" for key, value in chosen.items()) or "any EEG, MEG or iEEG"
         subjects = ", ".join(mne_bids.get_entity_vals(root, "subject")[:8]) or "none"
@@ -296,6 +312,21 @@ def _from_bids(root: Path, options: ReadOptions, chosen: dict[str, Any]) -> list
         )
         for place in paths
     ]
+
+
+def _epochs_of_derivatives(root: Path, chosen: dict[str, Any]) -> list[Path]:
+    """Files of cut trials in a folder of derivatives, of the entities that were chosen."""
+    import mne_bids
+
+    found = []
+    for path in sorted(root.rglob("sub-*.fif*")):
+        if not EPOCHS_NAME.search(path.name) or "derivatives" in path.relative_to(root).parts:
+            continue
+        stated = mne_bids.get_entities_from_fname(path, on_error="ignore") | {"datatype": path.parent.name}
+        wanted = {key: value if isinstance(value, list | tuple) else [value] for key, value in chosen.items()}
+        if all(stated.get(key) in map(str, values) for key, values in wanted.items()):
+            found.append(path)
+    return found
 
 
 def _refuse_duplicates(found: list[Recording]) -> None:

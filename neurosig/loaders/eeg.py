@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig.core.errors import UsageError
 from neurosig.core.signals import Processing, SignalDataset
 from neurosig.loaders.discover import discover
+from neurosig.loaders.epoch_files import holds_epochs, trial_span
 from neurosig.loaders.recordings import ReadOptions, Recording
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ def load_eeg(
     ----------
     path : str, Path, or iterable of them
         A file, several files, a folder, or a BIDS root; every format that mne reads, trial files (``.npz``), CSV
-        streams (``.csv``, ``.csv.gz``) and XDF.
+        streams (``.csv``, ``.csv.gz``) and XDF; and epochs of any program (``*-epo.fif``, EEGLAB's epoched ``.set``),
+        such as the folder that ``neurosig preprocess`` writes.
     events : dict or sequence of str, optional
         The classes. A dict maps class name to annotation description, stimulus code or marker value (or a list of
         them); a sequence takes annotations under their own names; None takes all there are.
     tmin, tmax : float, optional
-        First and last second of a trial relative to its event, both included. May be left out for trial files (their
-        whole window) and with `window`.
+        First and last second of a trial relative to its event, both included. May be left out for trial files and
+        epochs (their whole window, which can be cropped and not lengthened) and with `window`.
     fmin, fmax : float, optional
-        Band in Hz (zero-phase 4th-order Butterworth, mne's ``method="iir"``); None leaves that side open.
+        Band in Hz (zero-phase 4th-order Butterworth, mne's ``method="iir"``); None leaves that side open. Trials that
+        come cut are filtered one by one, with the edges that this has.
     picks : sequence of str, optional
         Channels to keep, in this order; None keeps all EEG channels that are not marked bad.
     resample : float, optional
@@ -77,6 +80,9 @@ def load_eeg(
     SignalDataset
         X in volts, float64, (trials, channels, times); y holds class names; metadata has subject, session, run, file
         and onset. Filtering, cutting and resampling are MOABB's, so X is what MOABB gives, times 1e-6.
+        Of epochs, y holds the names of their ``event_id``; columns subject, session and run of their metadata go before
+        the file's name; filters, reference and channels marked bad (which are left out, unless picked) are those that
+        the file states; trials that were dropped before are not in it, and a log line says how many.
 
     Raises
     ------
@@ -143,6 +149,8 @@ def _whole_window(recording: Recording, tmin: float | None, tmax: float | None) 
         content = read_trials(recording.path)
         first = float(np.asarray(content.get("tmin", 0.0)))
         last = first + (content["X"].shape[2] - 1) / content["rate"]
+    elif holds_epochs(recording.path):
+        first, last = trial_span(recording.path)
     else:
         raise UsageError("tmin and tmax are needed: first and last second of a trial, relative to its event")
     return (first if tmin is None else tmin), (last if tmax is None else tmax)

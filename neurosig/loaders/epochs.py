@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neurosig.core.errors import InputError
+from neurosig.core.errors import InputError, NoEventsError
 from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import Processing, SignalDataset, SignalSpec
 from neurosig.loaders.arrays import room_for
+from neurosig.loaders.epoch_files import reference_of
 from neurosig.loaders.events import is_span
 from neurosig.loaders.formats import reading
 from neurosig.loaders.recordings import Recording, read_recording
@@ -86,8 +87,10 @@ def cut_epochs(
 
     Raises
     ------
+    NoEventsError
+        There is no event, or none of those asked for.
     InputError
-        There is no event, or no trial is left; the message says why.
+        No trial is left; the message says why.
     """
     import mne
     import pandas as pd
@@ -96,7 +99,7 @@ def cut_epochs(
     there = sorted({str(text) for text in raw.annotations.description if not is_span(text)})
     chosen = there if events is None else [event for event in events if event in there]
     if not chosen:
-        raise InputError(no_events(name, events, there))
+        raise NoEventsError(no_events(name, events, there))
     codes = {event: code for code, event in enumerate(chosen, 1)}
     found, _ = mne.events_from_annotations(raw, event_id=codes, verbose="error")
     # in seconds, and kept with the trials: resampling leaves their sample numbers as they were
@@ -305,4 +308,5 @@ def _spec(recording: Recording, epochs: mne.Epochs, processing: Processing, surv
         n_times=survey.n_times,
         processing=processing,
         montage=recording.options.montage,
+        reference=reference_of(epochs.info),
     )

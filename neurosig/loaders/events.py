@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurosig.core.errors import InputError, UsageError
+from neurosig.core.errors import InputError, NoEventsError, UsageError
 from neurosig.loaders.formats import reading
 from neurosig.loaders.recordings import ReadOptions, Recording
 
@@ -28,7 +28,7 @@ def apply_events(raw: mne.io.BaseRaw, recording: Recording) -> None:
 
     Raises
     ------
-    InputError
+    NoEventsError
         Events were asked for and none is there; the message tells which are.
     """
     import mne
@@ -138,7 +138,7 @@ def _named_events(raw: mne.io.BaseRaw, options: ReadOptions, recording: Recordin
     if len(hits):
         return mne.annotations_from_events(hits, raw.info["sfreq"], by_code, first_samp=raw.first_samp, verbose="error")
     if wanted is not None:
-        raise InputError(
+        raise NoEventsError(
             _absent(recording, wanted, sorted({text for text in texts if not is_span(text)}), present, raw)
         )
     return None

@@ -136,8 +136,7 @@ def _open(recording: Recording) -> Opened:
         name = path.name.lower()
         if name.endswith((".fif", ".fif.gz")) and (held := _held_by_fif(path)):
             raise InputError(
-                f"{path.name} holds {held}: neurosig reads continuous recordings; give the raw .fif file it was made "
-                "from"
+                f"{path.name} holds {held}: neurosig reads recordings and epochs; give the .fif file it was made from"
             ) from error
         if name.endswith(".txt"):
             raise InputError(
@@ -147,12 +146,11 @@ def _open(recording: Recording) -> Opened:
 
 
 def _held_by_fif(path: Path) -> str | None:
-    """What a FIF file without a continuous recording holds, told by its blocks; None where nothing known is in it."""
+    """What a FIF file without a recording or epochs holds, told by its blocks; None where nothing known is in it."""
     import mne
 
     kinds = {  # the first that is there: averages and epochs may carry a list of events
         "FIFFB_EVOKED": "evoked responses (averages)",
-        "FIFFB_MNE_EPOCHS": "epochs (cut trials)",
         "FIFFB_MNE_COV": "a covariance matrix",
         "FIFFB_MNE_EVENTS": "a list of events",
     }
@@ -343,7 +341,9 @@ def _report(
             }
         )
     spans = Counter(str(text) for text in raw.annotations.description if is_span(text))
-    trials = _trials(recording) if opened.format.startswith("trial") else None
+    trials = _trials(recording) if opened.format.startswith(("trial", "epochs")) else None
+    if opened.format.startswith("epochs") and source is not None:
+        source = "event_id"
     return {
         "file": path.name,
         "format": opened.format,
@@ -380,14 +380,27 @@ def _filters(raw: mne.io.BaseRaw) -> dict[str, float | None]:
 def _trials(recording: Recording) -> dict[str, Any]:
     import numpy as np
 
+    from neurosig.loaders.epoch_files import expand_epochs, holds_epochs, trial_span, trials_in
     from neurosig.loaders.trials import expand_trials, read_trials
 
+    if holds_epochs(recording.path):
+        epochs, (first, last) = trials_in(recording.path), trial_span(recording.path)
+        places = expand_epochs(recording.path, (recording.subject, recording.session, recording.run))
+        return {
+            "n_trials": len(epochs),
+            "tmin": first,
+            "tmax": last,
+            "n_times": len(epochs.times),
+            "n_subjects": len({part.subject for part in places}),
+            "n_runs": len(places),
+        }
     content, parts = read_trials(recording.path), expand_trials(recording.path)
     tmin = float(np.asarray(content.get("tmin", 0.0)))
     return {
         "n_trials": len(content["X"]),
         "tmin": tmin,
         "tmax": tmin + (content["X"].shape[2] - 1) / content["rate"],
+        "n_times": content["X"].shape[2],
         "n_subjects": len({part.subject for part in parts}),
         "n_runs": len(parts),
     }

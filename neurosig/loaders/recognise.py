@@ -13,6 +13,7 @@ from neurosig.core.files import atomic_path, digest
 from neurosig.core.log import logger
 from neurosig.core.signals import Processing, SignalDataset
 from neurosig.loaders.content import cache_dir, content_sums, find_file
+from neurosig.loaders.epoch_files import cleaned_before, holds_epochs, trial_span, trials_in
 from neurosig.loaders.manifest_schema import FilesSource
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def _describe_unknown(
             "source": {"files": [{"path": _inside(file, root), "subject": "*"} for file in files]},
             "events": mapping or {name: name for name in chosen},
             "licence": "your own recordings",
+            "warnings": cleaned_before(found),
             "folds": "run" if _several_runs(found) else "auto",
         }
     )
@@ -170,6 +172,10 @@ def _survey(found: tuple[Recording, ...]) -> tuple[list[str], dict[str, Any]]:
             for name in set(read_trials(recording)["labels"])
         ]
         return sorted({str(name) for name in names}), span
+    if holds_epochs(found[0].path):
+        spans = [trial_span(path) for path in dict.fromkeys(item.path for item in found)]
+        low, high = max(first for first, _ in spans), min(last for _, last in spans)
+        return sorted({name for item in found for name in trials_in(item.path).event_id}), {"tmin": low, "tmax": high}
     names_there: set[str] = set()
     durations: list[float] = []
     gaps: list[float] = []

@@ -110,7 +110,7 @@ class Recording:
     label : str, optional
         The state that the whole recording is, for state-labelled collections.
     select : tuple of int, optional
-        Rows of a trial file (``.npz``) that make this recording; None takes all.
+        Rows of a trial file (``.npz``) or epochs file that make this recording; None takes all.
     bids_root : Path, optional
         Root of the BIDS dataset that the file is part of: events, channel types and bad channels are then read from
         its sidecar files.
@@ -182,9 +182,17 @@ def open_recording(recording: Recording) -> Opened:
         from neurosig.loaders.streams import open_xdf
 
         return open_xdf(recording)
+    from neurosig.loaders.epoch_files import holds_epochs, is_one_trial_only, open_epochs
     from neurosig.loaders.formats import open_mne
 
-    return open_mne(recording)
+    if not name.endswith(".set") and holds_epochs(path):
+        return open_epochs(recording)
+    try:
+        return open_mne(recording)
+    except InputError as error:
+        if not is_one_trial_only(error.__cause__):
+            raise
+    return open_epochs(recording)  # of EEGLAB's files, only reading tells
 
 
 def read_recording(recording: Recording, *, preload: bool = False, quiet: bool = False) -> mne.io.BaseRaw:

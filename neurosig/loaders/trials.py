@@ -12,9 +12,10 @@ from neurosig.core.errors import InputError
 from neurosig.loaders.recordings import UNKNOWN_UNIT, Opened, ReadOptions, Recording
 
 if TYPE_CHECKING:
-    pass
+    import mne
+    import numpy as np
 
-__all__ = ["expand_trials", "open_trials", "read_trials"]
+__all__ = ["expand_trials", "lay_end_to_end", "open_trials", "read_trials"]
 
 _LAYOUT = "X (trials, channels, times), y (trials,), ch_names (channels,) and sfreq"
 
@@ -169,27 +170,64 @@ def open_trials(recording: Recording) -> Opened:
     else:
         scale = recording.options.volts("uV")
         assumed = (UNKNOWN_UNIT,) if recording.options.unit is None else ()
-    n_times, zero = X.shape[2], round(-tmin * sfreq)
-    before, after = (
-        max(2, -zero),
-        max(2, zero - n_times + 2),
-    )  # a gap also holds a time zero that lies outside the trial
+    info = mne.create_info(content["names"], sfreq, _types(content["names"]), verbose="error")
+    raw = lay_end_to_end(X, content["labels"][rows], round(-tmin * sfreq), info, rows=rows, scale=scale)
+    return Opened(raw, "trial file (npz)", tuple(notes), assumed=assumed)
+
+
+def lay_end_to_end(
+    X: np.ndarray,
+    labels: np.ndarray,
+    zero: int,
+    info: mne.Info,
+    *,
+    rows: np.ndarray | None = None,
+    scale: float = 1.0,
+) -> mne.io.RawArray:
+    """Trials as one recording, each an island between spans called ``BAD_ACQ_SKIP``.
+
+    Parameters
+    ----------
+    X : array of shape (n_stored, n_channels, n_times)
+        Trials.
+    labels : array of str of shape (n_trials,)
+        Class of each trial that is laid out.
+    zero : int
+        Sample of a trial at which its event stands; may lie outside of it.
+    info : mne.Info
+        Of the recording; kept as it is.
+    rows : array of int of shape (n_trials,), optional
+        Which of `X`; None takes all.
+    scale : float
+        What the numbers are multiplied by.
+
+    Returns
+    -------
+    mne.io.RawArray
+        With an annotation of the class name at each time zero.
+    """
+    import mne
+    import numpy as np
+
+    rows = np.arange(len(X)) if rows is None else rows
+    sfreq, n_times = float(info["sfreq"]), X.shape[2]
+    # a gap also holds a time zero that lies outside the trial
+    before, after = max(2, -zero), max(2, zero - n_times + 2)
     length = before + n_times + after
     data = np.zeros((X.shape[1], len(rows) * length))
     for place, row in enumerate(rows):
         np.multiply(X[row], scale, out=data[:, place * length + before : place * length + before + n_times])
-    info = mne.create_info(content["names"], sfreq, _types(content["names"]), verbose="error")
     raw = mne.io.RawArray(data, info, copy="info", verbose="error")
     starts = np.arange(len(rows)) * length
     gaps = np.concatenate([starts, starts + before + n_times])
     widths = np.repeat([before, after], len(rows))
     raw.set_annotations(
-        mne.Annotations((starts + before + zero) / sfreq, 0.0, content["labels"][rows])
+        mne.Annotations((starts + before + zero) / sfreq, 0.0, labels)
         # a quarter of a sample narrower on each side: rounds to the same samples, and no trial is lost to float error
         + mne.Annotations((gaps + 0.25) / sfreq, (widths - 0.5) / sfreq, "BAD_ACQ_SKIP"),
         verbose="error",
     )
-    return Opened(raw, "trial file (npz)", tuple(notes), assumed=assumed)
+    return raw
 
 
 def _types(names: list[str]) -> list[str]:

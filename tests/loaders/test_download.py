@@ -7,7 +7,6 @@ import io
 import os
 import tarfile
 import threading
-import time
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -67,11 +66,12 @@ def server(monkeypatch):
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.files, httpd.requests, httpd.failures, httpd.drop_after = {"/x.bin": BODY}, [], [], []
-    httpd.ranges, httpd.sent = True, 0
-    thread = threading.Thread(target=httpd.serve_forever, daemon=True)
+    httpd.ranges, httpd.sent, httpd.closing = True, 0, threading.Event()
+    thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     httpd.url = f"http://127.0.0.1:{httpd.server_address[1]}"
     yield httpd
+    httpd.closing.set()
     httpd.shutdown()
     httpd.server_close()
     thread.join()
@@ -184,11 +184,12 @@ def test_offline_is_said_clearly(tmp_path, monkeypatch):
 
 def test_silent_server_times_out(server, tmp_path, monkeypatch):
     monkeypatch.setattr(download, "_TIMEOUT", (0.2, 0.2))
-    monkeypatch.setattr(Handler, "do_GET", lambda self: threading.Event().wait(1))
-    start = time.perf_counter()
+    monkeypatch.setattr(Handler, "do_GET", lambda self: self.server.closing.wait())  # without the limit, for ever
+    waits = []
+    monkeypatch.setattr(download.time, "sleep", waits.append)
     with pytest.raises(DownloadError, match="no connection to"):
         download_file(f"{server.url}/x.bin", tmp_path / "x.bin", sha256=SUM)
-    assert time.perf_counter() - start < 10
+    assert len(waits) == download._RETRIES - 1
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/x", "x.bin"])

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import time
 
 import mne
 import numpy as np
@@ -144,13 +143,6 @@ def test_shipped_sums_are_those_of_the_files(data_dir):
     assert checked >= 6 + 12 + 1 + 3 + 30 + 1
 
 
-def test_reading_all_manifests_is_quick():
-    start = time.process_time()
-    for name in list_manifests():
-        read_manifest(name)
-    assert time.process_time() - start < 3
-
-
 def test_folds_are_shuffled_only_by_who_evaluates(tmp_path):
     assert {read_manifest(name).folds for name in list_manifests()} == {"auto", "run", "subject"}
     for name in ("Cho2017", "bci2-selfpaced"):
@@ -160,11 +152,11 @@ def test_folds_are_shuffled_only_by_who_evaluates(tmp_path):
     assert "line 10: folds: Input should be 'auto', 'run'" in refused(tmp_path, MINIMAL + "folds: shuffled\n")
 
 
-def test_looking_for_absent_files_is_quick(monkeypatch):
+def test_looking_for_absent_files_opens_none(monkeypatch):
     monkeypatch.delenv("NEUROSIG_DATA", raising=False)
-    start = time.process_time()
-    assert not read_manifest("eegmmidb").present
-    assert time.process_time() - start < 2
+    manifest = read_manifest("eegmmidb")
+    monkeypatch.setattr(content, "_sum", lambda path: pytest.fail("a file was read"))
+    assert not manifest.present
 
 
 def test_read_fields_are_read_options():
@@ -233,12 +225,11 @@ def test_hostile_yaml_is_refused(tmp_path, text, expected):
     assert expected in refused(tmp_path, text)
 
 
-def test_billion_laughs_is_refused_at_once(tmp_path):
+def test_billion_laughs_is_refused_before_it_is_written_out(tmp_path, n_calls):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
-    start = time.process_time()
     assert "more than 100,000 values once aliases are written out" in refused(tmp_path, "\n".join(lines))
-    assert time.process_time() - start < 2
+    assert n_calls(refused, tmp_path, "\n".join(lines)) < 1_000_000  # of 9 ** 12 values
 
 
 PATTERN = """\
@@ -264,18 +255,20 @@ PATTERN = """\
         ("{subject", "1-9", "0", "line 8: source.patterns.0"),
     ],
 )
-def test_bombs_of_patterns_are_refused_at_once(tmp_path, path, subjects, sessions, expected):
-    start = time.process_time()
+def test_bombs_of_patterns_are_refused_before_they_go_off(tmp_path, n_calls, path, subjects, sessions, expected):
     old = MINIMAL[MINIMAL.index("    - {path: a") : MINIMAL.index("events:")]
-    assert expected in refused(tmp_path, MINIMAL.replace(old, PATTERN % (path, subjects, sessions)))
-    assert time.process_time() - start < 1
+    text = MINIMAL.replace(old, PATTERN % (path, subjects, sessions))
+    assert expected in refused(tmp_path, text)
+    assert n_calls(refused, tmp_path, text) < 2_000_000  # with a list of subjects, and with none of files
 
 
-def test_many_keys_are_read_in_linear_time(tmp_path):
-    text = "".join(f"k{n}: 1\n" for n in range(40_000))
-    start = time.process_time()
-    assert "unknown field" in refused(tmp_path, text)
-    assert time.process_time() - start < 20  # comparing every key with every other takes minutes
+def test_many_keys_are_read_in_linear_time(tmp_path, n_calls):
+    def calls(n):
+        text = "".join(f"k{k}: 1\n" for k in range(n))
+        assert "unknown field" in refused(tmp_path, text)
+        return n_calls(refused, tmp_path, text)
+
+    assert calls(2000) < 4.8 * calls(500)  # comparing every key with every other: 16 times
 
 
 def test_number_of_subjects_is_bounded(tmp_path):
@@ -373,13 +366,10 @@ def test_identity_follows_options_and_content(lab):
     assert len({first, *others}) == 7
 
 
-def test_identity_takes_milliseconds_once_known(data_dir):
-    read_manifest("eegmmidb-trials", data=data_dir).identity()
-    manifest = read_manifest("eegmmidb-trials", data=data_dir)
-    manifest.recordings()
-    start = time.process_time()
-    manifest.identity()
-    assert time.process_time() - start < 0.1
+def test_identity_reads_no_file_once_known(data_dir, monkeypatch):
+    known = read_manifest("eegmmidb-trials", data=data_dir).identity()
+    monkeypatch.setattr(content, "_sum", lambda path: pytest.fail("a file was read"))
+    assert read_manifest("eegmmidb-trials", data=data_dir).identity() == known
 
 
 def test_sums_survive_a_new_process_and_a_damaged_store(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import pickle
 import re
 
+import lives
 import numpy as np
 import pytest
 
@@ -154,18 +155,11 @@ def test_moabbs_cache_never_returns_stale_data(lab, tmp_path):
 
 
 def test_pickle_into_another_process(lab, tmp_path):
-    import subprocess
-    import sys
-
     dataset = lab().as_moabb()
     (tmp_path / "d.pkl").write_bytes(pickle.dumps(dataset))
     code = "import pickle, sys; d = pickle.load(open(sys.argv[1], 'rb')); print(d.code, len(d.get_data([2])[2]['0']))"
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "d.pkl")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = lives.python(code, tmp_path / "d.pkl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [dataset.code, "2"]
 
 
