@@ -27,6 +27,10 @@ class InputError(NeurosigError, ValueError):
     """The data cannot be used as they are: a broken file, no events, NaN, implausible units."""
 
 
+class NoEventsError(InputError):
+    """A recording has no events, or none of those asked for: among others, it may be passed over."""
+
+
 class ChannelError(InputError):
     """Channel names, order, unit, rate or window of the data do not fit what a fitted object was trained on."""
 
@@ -53,3 +57,7 @@ class StorageError(NeurosigError, OSError):
 
 class ExportError(NeurosigError, RuntimeError):
     """A network could not be turned into a program of another form, or that program computes something else."""
+
+
+class UnitWarning(UserWarning):
+    """Signals are of another size than expected, as if their unit were another."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
+
+from neurosig.core.progress_lines import ProgressLines, wants_lines
 
 __all__ = ["logger", "progress", "set_log_level"]
 
@@ -50,9 +52,18 @@ def progress(
     desc, unit : str
         What is done, and what is counted.
     show : bool, optional
-        None shows the bar on a terminal and in notebooks only.
+        None shows the bar on a terminal and in notebooks only. True writes a line now and then elsewhere.
     """
     from tqdm.auto import tqdm
 
+    if wants_lines(show):
+        return _with_lines(items, total, ProgressLines(desc or "progress", unit))
     disable = None if show is None else not show  # None: tqdm disables itself when not on a terminal
     return iter(tqdm(items, total=total, desc=desc, unit=unit, disable=disable, leave=False, dynamic_ncols=True))
+
+
+def _with_lines(items: Iterable[T], total: int | None, lines: ProgressLines) -> Iterator[T]:
+    expected = len(items) if total is None and isinstance(items, Sized) else total
+    for item in items:
+        yield item
+        lines.report(1, expected or 0)

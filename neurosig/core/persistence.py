@@ -59,6 +59,7 @@ _ALSO_TRUSTED = frozenset(
         "sklearn.utils._bunch.Bunch",
         "numpy.random.mtrand.RandomState",
         "numpy.random._generator.Generator",
+        "neurosig.core.signals.SignalSpec",
     }
 )
 # Modules of trusted packages that do things when they are imported

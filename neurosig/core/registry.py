@@ -15,12 +15,14 @@ KINDS = ("preprocessor", "tokenizer", "model")
 
 # Modules that define estimators, as text: core imports nothing of what builds on it until it is asked to list it
 _MODULES = (
-    "neurosig.models.net",
+    "neurosig.models.net_classifier",
+    "neurosig.models.net_regressor",
     "neurosig.models.phase_spdnet",
     "neurosig.preprocessing.alignment",
     "neurosig.preprocessing.augmented_covariance",
     "neurosig.preprocessing.augmented_search",
     "neurosig.preprocessing.faster",
+    "neurosig.preprocessing.resampling",
     "neurosig.preprocessing.scaling",
     "neurosig.preprocessing.siegel",
     "neurosig.preprocessing.spatial_reduction",

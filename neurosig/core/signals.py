@@ -189,7 +189,7 @@ class SignalSpec:
         return cls(**{**read, **fields})
 
     def to_mne(self) -> mne.Info:
-        """An `mne.Info` with these names, types, rate and positions (head coordinates)."""
+        """An `mne.Info` with these names, types, rate, positions (head coordinates) and filters."""
         import mne
         import numpy as np
 
@@ -197,8 +197,10 @@ class SignalSpec:
             raise InputError("an mne.Info needs a sampling rate, this SignalSpec has none; pass sfreq=...")
         types = ["misc" if kind == "region" else kind for kind in self.ch_types]
         info = mne.create_info(list(self.ch_names), self.sfreq, types, verbose=False)
-        if self.positions is not None:
-            with info._unlock():
+        with info._unlock():
+            info["highpass"] = self.highpass or 0.0
+            info["lowpass"] = min(self.sfreq / 2, self.sfreq if self.lowpass is None else self.lowpass)
+            if self.positions is not None:
                 for channel, position in zip(info["chs"], self.positions, strict=True):
                     channel["loc"][:3] = np.asarray(position)
         return info

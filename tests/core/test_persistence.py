@@ -4,10 +4,10 @@ import functools
 import io
 import json
 import os
-import subprocess
 import sys
 import zipfile
 
+import lives
 import numpy as np
 import pytest
 import skops.io as skops_io
@@ -85,9 +85,7 @@ def test_pipelines_predict_the_same_in_a_fresh_process(tmp_path, trials):
         "    method = 'predict_proba' if hasattr(p, 'predict_proba') else 'decision_function'\n"
         "    np.testing.assert_array_equal(getattr(p, method)(X), np.load(name + '.npy'), err_msg=name)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *PIPELINES], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    done = lives.python(code, *PIPELINES, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 
