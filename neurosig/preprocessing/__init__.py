@@ -10,6 +10,7 @@ _NAMES = {
     "ClipScale": "neurosig.preprocessing.scaling",
     "FASTER": "neurosig.preprocessing.faster",
     "FastTangentSpace": "neurosig.preprocessing.tangent",
+    "FourierResample": "neurosig.preprocessing.resampling",
     "QuantileScale": "neurosig.preprocessing.scaling",
     "Recentering": "neurosig.preprocessing.alignment",
     "SpatialReduction": "neurosig.preprocessing.spatial_reduction",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, UsageError
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
@@ -15,9 +17,13 @@ from neurosig.preprocessing.lagged_products import ESTIMATORS
 from neurosig.preprocessing.riemann import inverse_square_root, mean_riemann
 from neurosig.preprocessing.tangent import are_covariances, as_covariances
 
-__all__ = ["Recentering"]
+__all__ = ["Recentering", "UnalignedWarning"]
 
 _NEW = ("target", "batch", "train")
+
+
+class UnalignedWarning(UserWarning):
+    """People who were not in training are moved by the training mean, as nothing is known of their own."""
 
 
 @register
@@ -28,9 +34,9 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ----------
     new : {"target", "batch", "train"}
         What centres people who were not in training. "target" is their unlabelled trials that `fit` was given as
-        `X_target_unlabeled`; without any, the training mean. "batch" is all trials that one call of `transform` gets,
-        taken as one person's: the result then depends on which trials come together. "train" is always the mean of all
-        training trials, which gives a baseline without alignment of new people.
+        `X_target_unlabeled`; without any, the training mean, which a warning says. "batch" is all trials that one call
+        of `transform` gets, taken as one person's: the result then depends on which trials come together. "train" is
+        always the mean of all training trials, which gives a baseline without alignment of new people.
     estimator : {"oas", "lwf", "sch", "scm", "cov"}
         How covariances of trials are estimated to find the means.
     tol : float
@@ -61,8 +67,12 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     gives unlabelled target trials (``cs_mode="train_and_target_unlabeled_full"``, ``_50p`` or ``_20p``). MOABB hands
     the target's trials as they are before any step, so that `Recentering` has to be the first step; where trials come
     as matrices of another size than the signals' (augmented covariances), build the pipeline with
-    ``transform_input=["X_target_unlabeled"]``. In a plain pipeline pass ``new="batch"`` and decode one person at a
-    time.
+    ``transform_input=["X_target_unlabeled"]``.
+
+    In scikit-learn's `cross_val_score` names of people are metadata, which have to be routed (last example): to `fit`,
+    which learns a centre for each, and to `transform`, which takes each person's own. People who are tested and were
+    not in training need ``new="batch"`` there, as scikit-learn hands `fit` no test trials. Without metadata routing a
+    pipeline's `predict` gets no names; with ``new="batch"`` decode one person at a time then.
 
     Sessions are aligned like people: pass one name a session as `subjects`.
 
@@ -83,6 +93,22 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     >>> mean = mean_riemann([np.cov(trial) for trial in aligned[people == "bob"]])
     >>> bool(np.allclose(mean, np.eye(3)))
     True
+
+    Scores for people who were left out, every one aligned by their own trials:
+
+    >>> from sklearn import config_context
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from neurosig.preprocessing.tangent import FastTangentSpace
+    >>> y = np.arange(20) % 2
+    >>> X[y == 1, 0] *= 2
+    >>> decoder = make_pipeline(Recentering(new="batch"), FastTangentSpace(), LogisticRegression())
+    >>> with config_context(enable_metadata_routing=True):
+    ...     told = {"subjects": people, "groups": people}  # for Recentering, and for the folds
+    ...     scores = cross_val_score(decoder, X, y, cv=LeaveOneGroupOut(), params=told)
+    >>> len(scores)
+    2
     """
 
     # scikit-learn's way to ask for metadata by default: a YAML pipeline has no room for set_fit_request
@@ -163,11 +189,20 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         -------
         array of the shape of X
             Aligned trials or covariances; float32 stays float32.
+
+        Warns
+        -----
+        UnalignedWarning
+            If `new` is "target", `fit` was told names of people but given no target trials, and some of these trials
+            are of nobody known.
         """
         check_is_fitted(self)
         X = check_signals(X, estimator=self, reset=False, ensure_3d=False)
         names = np.full(len(X), "") if subjects is None else _check_names(subjects, len(X))
         moved = np.empty_like(X)
+        unknown = subjects is None or not set(names.tolist()) <= set(self.groups_)
+        if self.new == "target" and self._lacks_target and unknown:
+            warnings.warn(_unaligned(names, subjects is not None, self.groups_), UnalignedWarning, stacklevel=2)
         for name in np.unique(names):
             its = names == name
             if subjects is not None and name in self.groups_:
@@ -190,7 +225,9 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         groups, number = np.unique(names, return_inverse=True)
         self.groups_ = groups.tolist()
         self.centers_ = np.stack([mean_riemann(covs[number == i], tol=self.tol) for i in range(len(groups))])
-        if self.new == "target" and target is not None and len(target):
+        given = target is not None and len(target) > 0
+        self._lacks_target = subjects is not None and not given
+        if self.new == "target" and given:
             target = check_signals(target)
             if target.shape[1] != X.shape[1]:
                 raise ChannelError(
@@ -206,6 +243,19 @@ class Recentering(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     def _covariances(self, X: np.ndarray) -> np.ndarray:
         return as_covariances(X if X.ndim == 3 else X[..., np.newaxis], self.estimator)
+
+
+def _unaligned(names: np.ndarray, named: bool, groups: list[str]) -> str:
+    if named:
+        who = f"trials of {listed(sorted(set(names.tolist()) - set(groups)))}, who were not in training,"
+    else:
+        who = "trials of nobody named"
+    return (
+        f"{who} are moved by the mean of all training trials, which aligns no one; give fit their unlabelled trials "
+        "(X_target_unlabeled=; in MOABB and neurosig a cs_mode with unlabelled target trials), name people from "
+        "training (subjects=, through pipelines by metadata routing), or choose new='batch', or new='train' if this is "
+        "what you want"
+    )
 
 
 def _move(X: np.ndarray, center: np.ndarray) -> np.ndarray:

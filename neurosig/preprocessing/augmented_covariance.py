@@ -25,6 +25,7 @@ from neurosig.preprocessing.lagged_products import (
     stacked_length,
 )
 from neurosig.preprocessing.lagged_shrinkage import shrink_oas
+from neurosig.preprocessing.made_matrices import MadeMatrices, blocks_of
 
 __all__ = ["AugmentedCovariances", "covariance_matrices", "find_singular", "floor_eigenvalues"]
 
@@ -58,7 +59,7 @@ class AugmentedCovariances(TransformerMixin, BaseEstimator):
         channel to this fraction of the training signals' mean variance. None leaves them.
     on_singular : {"raise", "ignore"}
         What to do with matrices that are singular to working precision.
-    select : {"mdop", "ami_cao", "autocorrelation", "ar_order"} or None
+    select : {"mdop", "mdop_multivariate", "ami_cao", "autocorrelation", "ar_order"} or None
         Choose `order` and `lag` from the training signals, up to 10 each unless `select_options` say otherwise, by this
         method of `select_embedding`. None takes them as given.
     select_options : dict or None
@@ -310,14 +311,22 @@ def find_singular(matrices: np.ndarray) -> np.ndarray:
     return np.array(singular, dtype=int)
 
 
-def why_singular(matrices: np.ndarray, length: int, order: int, n_channels: int, estimator: str) -> str | None:
+def why_singular(
+    matrices: np.ndarray | MadeMatrices, length: int, order: int, n_channels: int, estimator: str
+) -> str | None:
     """One line on matrices that are singular and what to do, or None where there are none."""
-    singular = find_singular(matrices)
-    if singular.size == 0:
+    singular, constant = [], []
+    for block in blocks_of(matrices):
+        some = matrices[block]
+        for i in find_singular(some).tolist():
+            singular.append(block.start + i)
+            if not some[i].any():
+                constant.append(block.start + i)
+    if not singular:
         return None
     size = order * n_channels
-    found = f"{singular.size} of {len(matrices)} singular (first: trial {singular[0]})"
-    if len(constant := singular[~matrices[singular].any(axis=(1, 2))]):
+    found = f"{len(singular)} of {len(matrices)} singular (first: trial {singular[0]})"
+    if constant:
         return (
             f"expected positive-definite covariances, got {found}: of trials that are constant in every channel "
             f"(positions {listed(map(str, constant))}); drop these trials, or set a floor"

@@ -19,8 +19,9 @@ from neurosig.preprocessing.augmented_covariance import (
 )
 from neurosig.preprocessing.fold_maps import FoldMaps, coarse_vectors
 from neurosig.preprocessing.lagged_products import LaggedProducts, stacked_length
+from neurosig.preprocessing.made_matrices import MadeMatrices, packed_matrices
 
-__all__ = ["PairScores", "SharedKernels", "Task", "View", "score_pair"]
+__all__ = ["PairScores", "SharedKernels", "Task", "View", "made_covariances", "score_pair"]
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,8 @@ def _score_view(
     from sklearn.svm import SVC
 
     parts: Iterator[np.ndarray]
-    matrices, centre = pair_matrices(task, estimator, view), None
+    matrices = pair_matrices(task, estimator, view)
+    centre = None
     if task.precision == "coarse":
         parts = itertools.repeat(coarse_vectors(matrices))
         del matrices
@@ -153,7 +155,7 @@ def _score_view(
     return centre
 
 
-def pair_matrices(task: Task, estimator: str, view: View) -> np.ndarray:
+def pair_matrices(task: Task, estimator: str, view: View) -> MadeMatrices:
     """Covariances of all trials for one pair of order and lag, refused where they are singular or too large."""
     n_channels, n_times = view.products.X.shape[1:]
     length = stacked_length(n_times, task.order, task.lag, task.trim)
@@ -161,13 +163,33 @@ def pair_matrices(task: Task, estimator: str, view: View) -> np.ndarray:
     limit = length - 1 if task.max_size == "rank" else task.max_size
     if limit is not None and size > limit:
         raise InputError(f"order {task.order} x {n_channels} channels gives matrices larger than max_size, {limit}")
-    estimator = resolve_estimator(estimator, length, size)
-    matrices = covariance_matrices(view.products, task.order, task.lag, estimator, task.method, task.trim)
-    if task.floor is not None:
-        matrices = floor_eigenvalues(matrices, task.floor, mean_variance(view.products.X))
-    elif reason := why_singular(matrices, length, task.order, n_channels, estimator):
-        raise InputError(reason)
+    matrices = made_covariances(view.products, task.order, task.lag, estimator, task.method, task.trim, task.floor)
+    if task.floor is None:
+        estimator = resolve_estimator(estimator, length, size)
+        if reason := why_singular(matrices, length, task.order, n_channels, estimator):
+            raise InputError(reason)
     return matrices
+
+
+def made_covariances(
+    products: LaggedProducts, order: int, lag: int, estimator: str, method: str, trim: str | int, floor: float | None
+) -> MadeMatrices:
+    """Covariances as `AugmentedCovariances` gives them, made from lagged products whenever they are looked at.
+
+    That takes a small part of the time that an eigendecomposition of them takes. With a floor it does not, so that
+    their triangles are kept.
+    """
+    n_trials, n_channels, n_times = products.X.shape
+    size = order * n_channels
+    estimator = resolve_estimator(estimator, stacked_length(n_times, order, lag, trim), size)
+
+    def make(block: slice) -> np.ndarray:
+        return covariance_matrices(products.select(block), order, lag, estimator, method, trim)
+
+    if floor is None:
+        return MadeMatrices(make, n_trials, size)
+    variance = mean_variance(products.X)
+    return packed_matrices(MadeMatrices(lambda block: floor_eigenvalues(make(block), floor, variance), n_trials, size))
 
 
 def _score_fold(

@@ -18,6 +18,7 @@ import numpy as np
 
 from neurosig.core.channels import canonical_name
 from neurosig.core.errors import ChannelError, InputError
+from neurosig.preprocessing.cleaning_autoreject import check_autoreject, run_autoreject
 from neurosig.preprocessing.cleaning_options import CleaningOptions
 from neurosig.preprocessing.faster_course import STEPS, take_steps
 from neurosig.preprocessing.faster_ica import Decomposition
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "Cleaned", "CleaningOptions", "clean_epochs", "clean_raw"]
 
-_AUTOREJECT_EPOCHS = 10  # its cross-validation has ten folds
-_AUTOREJECT_CHANNELS = 4
-
 
 @dataclass
 class Cleaned:
@@ -41,7 +39,8 @@ class Cleaned:
     Parameters
     ----------
     epochs : mne.Epochs
-        Trials that were kept, cleaned; in `metadata` the column ``trial`` is their number among all that were cut.
+        Trials that were kept, cleaned; in `metadata` the column ``trial`` is their number among all that were cut. The
+        others are not in it, and stand in `drop_log` with the reason FASTER or AUTOREJECT.
     before : array of shape (n_trials, n_channels, n_times)
         All trials of the data channels before the cleaning, to the same reference (over good channels), for comparison.
     found : dict of str to Outliers
@@ -79,8 +78,7 @@ class Cleaned:
     @property
     def ch_names(self) -> list[str]:
         """Names of the data channels, the order of `before` and `cells`."""
-        info = self.epochs.info
-        return [name for name, kind in zip(info["ch_names"], info.get_channel_types(), strict=True) if kind != "eog"]
+        return _names(self.epochs.info)
 
 
 def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
@@ -100,8 +98,10 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
 
     Raises
     ------
+    NoEventsError
+        There is no event, or none of those asked for.
     InputError, ChannelError
-        There is nothing to cut, the band does not fit the rate, the data hold NaN, or nothing is left.
+        No trial fits, the band does not fit the rate, the data hold NaN, or nothing is left.
     """
     from neurosig.loaders.epochs import cut_epochs
 
@@ -123,23 +123,20 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
             f"the recording has no channel of type {', '.join(DATA_TYPES)}; its types are "
             f"{', '.join(sorted(set(kinds)))}"
         )
+    others = [f"{name} ({kind})" for name, kind in zip(raw.ch_names, kinds, strict=True) if name not in wanted]
     raw.pick(wanted, verbose="error")
     if options.eog:
         raw.set_channel_types(dict.fromkeys(options.eog, "eog"), verbose="error")
     placeless = _locate(raw, options)
-    _check_autoreject(raw.info, options)
+    check_autoreject(raw.info, options)
     raw.load_data(verbose="error")
     silent = _silence_empty(raw)
     _filter(raw, options)
-    try:
-        epochs = cut_epochs(raw, options.events, options.processing)
-    except InputError as error:
-        raise InputError(
-            f"{error}; a recording at rest, or one whose events mark no trials, is cut into windows: --window 2"
-        ) from error
-    cleaned = clean_epochs(epochs, options)
+    cleaned = clean_epochs(cut_epochs(raw, options.events, options.processing), options)
     if placeless:
-        cleaned.notes.append(f"{', '.join(placeless)} left out of the result: no place in the montage")
+        cleaned.notes.append(f"{', '.join(placeless)} filtered and cut, not cleaned (misc): no place in the montage")
+    if others:
+        cleaned.notes.append(f"not in the result, as neither brain nor eyes: {', '.join(others)}")
     if silent:
         cleaned.notes.append(f"{', '.join(silent)} held no numbers (NaN) and counted as constant")
     return cleaned
@@ -166,7 +163,7 @@ def clean_epochs(epochs: mne.BaseEpochs, options: CleaningOptions) -> Cleaned:
         No channel or no trial is left.
     """
     _check_reference(epochs.info, options)
-    _check_autoreject(located(epochs.info), options, len(epochs))
+    check_autoreject(located(epochs.info), options, len(epochs))
     work = epochs.copy().load_data()
     work.set_annotations(None)
     _place_by_name(work)
@@ -183,14 +180,14 @@ def clean_epochs(epochs: mne.BaseEpochs, options: CleaningOptions) -> Cleaned:
         )
         work.info["bads"] = course.bads
         before = _before(work, options)
-        work = work[course.kept]
+        work.drop(np.setdiff1d(np.arange(len(work)), course.kept), reason="FASTER", verbose="error")
         work._data[...] = course.clean
         cells = course.cells[:, _data(work.info)]
         interpolated, left = _interpolate(work, cells, notes)
         kept = course.kept
         auto = None
         if options.autoreject:
-            work, chosen, auto = _autoreject(work, options)
+            work, chosen, auto = run_autoreject(work, options)
             kept, cells = kept[chosen], cells[chosen]
         _output_reference(work, options)
         if options.baseline is not None:
@@ -230,7 +227,7 @@ def _place_by_name(inst: mne.io.BaseRaw | mne.BaseEpochs) -> None:
 
 
 def _locate(raw: mne.io.BaseRaw, options: CleaningOptions) -> list[str]:
-    """Place channels by name; where most have places, leave out those without (names of bipolar pairs and the like)."""
+    """Place channels by name; where most have places, those without (bipolar pairs and the like) become misc."""
     _place_by_name(raw)
     info = raw.info
     eeg = _eeg(info)
@@ -241,8 +238,7 @@ def _locate(raw: mne.io.BaseRaw, options: CleaningOptions) -> list[str]:
     needed = {*_proxies(info, options), *(options.reference or () if options.reference != "average" else ())}
     names = [info["ch_names"][i] for i, alone in zip(eeg, without, strict=True) if alone]
     names = [name for name in names if name not in needed]
-    if names:
-        raw.drop_channels(names)
+    raw.set_channel_types(dict.fromkeys(names, "misc"), on_unit_change="ignore", verbose="error")
     return names
 
 
@@ -362,47 +358,6 @@ def _interpolate(
         notes.append(f"{', '.join(unfilled)} could not be interpolated ({why}) and stay marked bad")
     epochs.info["bads"] = list(unfilled)
     return tuple(name for name in names if name in bads and name not in unfilled), unfilled
-
-
-def _check_autoreject(info: mne.Info, options: CleaningOptions, n_trials: int | None = None, whose: str = "") -> None:
-    """Whether autoreject can run, as far as is known: positions and channels before any work, then the trials."""
-    if not options.autoreject:
-        return
-    names = [info["ch_names"][i] for i in _eeg(info)]
-    n_good = len(set(names) - set(info["bads"]) - set(options.eog))
-    if n_good < _AUTOREJECT_CHANNELS:
-        raise InputError(
-            f"autoreject needs at least {_AUTOREJECT_CHANNELS} good EEG channels, got {n_good}{whose}; clean without it"
-        )
-    if sphere_positions(info, [i for i in _eeg(info) if info["ch_names"][i] not in options.eog]) is None:
-        raise InputError(
-            "autoreject needs the positions of the electrodes, the recording has none or not all; give a montage such "
-            "as standard_1005, or clean without it"
-        )
-    if n_trials is not None and n_trials < _AUTOREJECT_EPOCHS:
-        raise InputError(
-            f"autoreject needs at least {_AUTOREJECT_EPOCHS} trials, got {n_trials}{whose}; clean without it"
-        )
-
-
-def _autoreject(epochs: mne.BaseEpochs, options: CleaningOptions) -> tuple[mne.BaseEpochs, np.ndarray, dict[str, Any]]:
-    import autoreject
-
-    _check_autoreject(epochs.info, options, len(epochs), " that FASTER left")
-    n_channels = len(_data(epochs.info)) - len(epochs.info["bads"])
-    most = [n for n in (1, 4, 16, 32) if n < n_channels / 2]
-    tool = autoreject.AutoReject(
-        n_interpolate=np.array(most), random_state=options.random_state, n_jobs=1, verbose=False
-    )
-    cleaned, log = tool.fit_transform(epochs, return_log=True)
-    chosen = np.flatnonzero(~log.bad_epochs)
-    if not len(chosen):
-        raise InputError("autoreject dropped every trial that FASTER had left; clean without it")
-    told = {
-        "trials_dropped": int(log.bad_epochs.sum()),
-        "channels_interpolated_in_trials": int((log.labels == 2).sum()),
-    }
-    return cleaned, chosen, told
 
 
 def _number(epochs: mne.BaseEpochs, kept: np.ndarray) -> None:

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig._version import __version__
 from neurosig.core.errors import InputError
 from neurosig.core.files import atomic_path, atomic_write
+from neurosig.core.source import source_digest
 from neurosig.preprocessing.cleaning import Cleaned, CleaningOptions
 
 if TYPE_CHECKING:
@@ -21,7 +23,16 @@ if TYPE_CHECKING:
     from neurosig.preprocessing.cleaning_sources import Source
     from neurosig.preprocessing.faster_outliers import Outliers
 
-__all__ = ["Report", "files_of", "finished", "held_by_another", "record_of", "store", "sweep", "versions"]
+__all__ = [
+    "ENDINGS", "Outcome", "Report", "all_there", "files_of", "finished", "held_by_another", "how_read", "record_of",
+    "store", "sweep", "versions",
+]  # fmt: skip
+
+# what comes after subject, session and run in the names of the files
+ENDINGS = {
+    "epochs": "_desc-faster_epo.fif", "average": "_desc-faster_ave.fif", "record": "_desc-faster_epo.json",
+    "report": "_desc-faster_report.html",
+}  # fmt: skip
 
 Report = Callable[[Cleaned, Mapping[str, Any], Path], Any]
 
@@ -29,27 +40,65 @@ _FIF_LIMIT = 1.9e9  # bytes; beyond, mne parts a file in several, which cannot b
 _PACKAGES = ("neurosig", "mne", "numpy", "scipy", "scikit-learn")
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one recording.
+
+    Parameters
+    ----------
+    source : Source
+        The recording.
+    state : {"cleaned", "skipped", "left out", "failed"}
+        Cleaned now; found clean from an earlier call; without events, or any of those asked for; or not possible.
+    files : dict of str to Path
+        ``epochs``, ``average``, ``record`` and, where one was written, ``report``.
+    record : dict
+        The content of the JSON file; empty where there is none.
+    error : str
+        Why it failed or was left out, in one line, without the file's name (`Source.file` has it).
+    replaced : bool
+        Whether it took the place of an earlier cleaning: of the same recording by other software, or, with
+        `overwrite`, of whatever was there.
+    """
+
+    source: Source
+    state: str
+    files: Mapping[str, Path] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    replaced: bool = False
+
+
 def files_of(source: Source, out: Path, page: bool) -> dict[str, Path]:
     """Where the results of a recording go."""
-    stem = out / source.folder / f"{source.label}_desc-faster"
-    endings = {"epochs": "epo.fif", "average": "ave.fif", "record": "epo.json"} | (
-        {"report": "report.html"} if page else {}
-    )
-    return {name: stem.with_name(f"{stem.name}_{ending}") for name, ending in endings.items()}
+    folder = out / source.folder
+    return {name: folder / (source.label + ending) for name, ending in ENDINGS.items() if page or name != "report"}
 
 
 def finished(files: Mapping[str, Path], key: str) -> dict[str, Any] | None:
     """The record of finished work with this key whose files are all there, else None."""
     try:
         record = json.loads(files["record"].read_text(encoding="utf-8"))
-        sizes = record["files"]
-        if record["key"] == key and all(
-            path.stat().st_size == sizes[path.name] for name, path in files.items() if name != "record"
-        ):
+        if record["key"] == key and all_there(record, files):
             return record
     except (OSError, ValueError, KeyError, TypeError):
         pass  # nothing there, or a damaged record: the work is done again
     return None
+
+
+def all_there(record: Mapping[str, Any], files: Mapping[str, Path]) -> bool:
+    """Whether all files of a record are there, in the size that it says."""
+    try:
+        sizes = record["files"]
+        return all(path.stat().st_size == sizes[path.name] for name, path in files.items() if name != "record")
+    except (OSError, KeyError, TypeError):
+        return False
+
+
+def how_read(source: Source) -> dict[str, Any]:
+    """What makes trials of a recording beside the options of its cleaning: which events, or which windows."""
+    stated = source.reading().get("options", {})
+    return {name: stated.get(name) for name in ("events", "window")}
 
 
 def held_by_another(files: Mapping[str, Path], whose: str) -> str:
@@ -81,6 +130,7 @@ def store(cleaned: Cleaned, record: dict[str, Any], files: Mapping[str, Path], r
     if epochs.get_data(copy=False).nbytes / 2 > _FIF_LIMIT:
         raise InputError("the cleaned trials fill more than one FIF file (2 GB); use a lower rate or shorter trials")
     _anonymise(epochs)
+    _tell_origin(epochs, record)
     files["record"].unlink(missing_ok=True)  # an earlier one would vouch for files that are no longer its own
     with atomic_path(files["epochs"]) as temporary:
         epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
@@ -104,23 +154,45 @@ def _anonymise(epochs: mne.BaseEpochs) -> None:
     epochs.info["subject_info"] = None
 
 
-def record_of(source: Source, cleaned: Cleaned, options: CleaningOptions, content: str) -> dict[str, Any]:
+def _tell_origin(epochs: mne.BaseEpochs, record: Mapping[str, Any]) -> None:
+    """Whose the trials are, and what was done to them, in the file itself: it may be moved, and renamed."""
+    import mne
+
+    from neurosig.loaders.epoch_files import reference_of, set_provenance
+
+    table = epochs.metadata.drop(columns=["subject", "session", "run"], errors="ignore")
+    for place, name in enumerate(("subject", "session", "run")):
+        table.insert(place, name, record[name])
+    with mne.use_log_level("error"):
+        epochs.metadata = table
+    options = record["options"]
+    averaged = options["reference"] == "average" or (options["reference"] is None and options["average_first"])
+    named = "average" if averaged else ", ".join(options["reference"] or ()) or reference_of(epochs.info)
+    set_provenance(epochs.info, f"neurosig preprocess {__version__}", named if "eeg" in epochs else None)
+
+
+def record_of(
+    source: Source, cleaned: Cleaned, options: CleaningOptions, content: str, software: Mapping[str, str]
+) -> dict[str, Any]:
     """What was found and done, for machines."""
     epochs = cleaned.epochs
     info = epochs.info
     n_trials, n_channels = len(cleaned.before), len(cleaned.ch_names)
     components = cleaned.found.get("components")
+    kinds = dict(zip(info["ch_names"], info.get_channel_types(), strict=True))
     return {
         "subject": source.subject,
         "session": source.session,
         "run": source.run,
         "content": content,
-        "versions": versions(),
+        "versions": dict(software),
         "options": options.to_dict(),
+        "reading": how_read(source),
         "sfreq": float(info["sfreq"]),
         "n_times": len(epochs.times),
         "channels": list(cleaned.ch_names),
-        "eog_channels": [name for name in info["ch_names"] if name not in cleaned.ch_names],
+        "eog_channels": [name for name, kind in kinds.items() if kind == "eog"],
+        "misc_channels": [name for name, kind in kinds.items() if kind == "misc"],
         "events": {name: {"cut": cut, "kept": kept} for name, (cut, kept) in cleaned.event_counts.items()},
         "summary": {
             "channels": n_channels,
@@ -178,5 +250,7 @@ def _native(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that decide the result."""
-    return {name: __version__ if name == "neurosig" else version(name) for name in _PACKAGES}
+    """Versions of the packages that decide the result, and neurosig's own source where that may change without one."""
+    found = {name: __version__ if name == "neurosig" else version(name) for name in _PACKAGES}
+    source = source_digest("neurosig")
+    return found if source is None else {**found, "neurosig source": source}

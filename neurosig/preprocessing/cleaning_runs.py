@@ -8,25 +8,25 @@ Each recording becomes a group of files with names after BIDS derivatives::
                     sub-1_ses-0_run-0_desc-faster_epo.json     the same for machines
 
 Each file is written under another name and renamed, the JSON file last: where it is and carries the key of this work
-(the recording's content, the options, the versions), the work is done. Where it tells of another recording, nothing is
-touched: one person's results never take the place of another's.
+(the recording's content, the options, the software's versions and source), the work is done. Where it tells of another
+recording, nothing is touched: one person's results never take the place of another's.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from neurosig._version import __version__
-from neurosig.core.errors import NeurosigError, UsageError
+from neurosig.core.errors import NeurosigError, NoEventsError, UsageError
 from neurosig.core.files import atomic_write, check_writable, digest
 from neurosig.core.locks import exclusive
 from neurosig.core.log import progress as progress_bar
 from neurosig.preprocessing.cleaning import CleaningOptions, clean_raw
+from neurosig.preprocessing.cleaning_cohort import find_cohort_outliers, refuse_other_options
 from neurosig.preprocessing.cleaning_records import (
+    Outcome,
     Report,
     files_of,
     finished,
@@ -38,39 +38,7 @@ from neurosig.preprocessing.cleaning_records import (
 )
 from neurosig.preprocessing.cleaning_sources import Source, sources_of, sources_of_dataset
 
-if TYPE_CHECKING:
-    from neurosig.preprocessing.faster_outliers import Outliers
-
 __all__ = ["Outcome", "Source", "find_cohort_outliers", "preprocess", "sources_of", "sources_of_dataset"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one recording.
-
-    Parameters
-    ----------
-    source : Source
-        The recording.
-    state : {"cleaned", "skipped", "failed"}
-        Cleaned now; found clean from an earlier call; or not possible.
-    files : dict of str to Path
-        ``epochs``, ``average``, ``record`` and, where one was written, ``report``.
-    record : dict
-        The content of the JSON file.
-    error : str
-        Why it failed, in one line, without the file's name (`Source.file` has it).
-    replaced : bool
-        Whether it took the place of an earlier cleaning: of the same recording with other options or versions, or, with
-        `overwrite`, of whatever was there.
-    """
-
-    source: Source
-    state: str
-    files: Mapping[str, Path] = field(default_factory=dict)
-    record: Mapping[str, Any] = field(default_factory=dict)
-    error: str = ""
-    replaced: bool = False
 
 
 def preprocess(
@@ -96,7 +64,8 @@ def preprocess(
     n_jobs : int
         Recordings cleaned at once, each by a process that holds one in memory; -1 takes all cores.
     overwrite : bool
-        Clean again what is there, and replace results of another recording under the same name.
+        Clean again what is there, replace results of another recording under the same name, and write into a folder
+        whose other recordings were cleaned with other options.
     report : callable, optional
         Called with the cleaning, its record and the place of the page, where the signals still are in memory; such as
         `neurosig.reports.cleaning.write_recording_report`.
@@ -106,14 +75,15 @@ def preprocess(
     Returns
     -------
     list of Outcome
-        In the order of `sources`. One that fails does not stop the others. Where the folder holds another recording
-        under the same name (by its content), this one fails, unless `overwrite`; what is there stays.
+        In the order of `sources`. One that fails does not stop the others, nor one without events, which is left out.
+        Where the folder holds another recording under the same name (by its content), this one fails, unless
+        `overwrite`; what is there stays.
 
     Raises
     ------
     UsageError
-        There is nothing to clean, two recordings would be stored under one name, or the folder is one that recordings
-        lie in.
+        There is nothing to clean, two recordings would be stored under one name, the folder is one that recordings lie
+        in, or what it holds was cleaned with other options and `overwrite` is not said.
     StorageError
         The folder cannot be written, or another call is writing to it.
     NeurosigError
@@ -130,12 +100,18 @@ def preprocess(
         raise UsageError("n_jobs must be the number of processes, or -1 for all cores, got 0")
     _refuse_own_folder(sources, Path(out))
     out = check_writable(out)
-    work = (delayed(_clean_one)(place, source, options, out, overwrite, report) for place, source in enumerate(sources))
+    software = versions()  # once, so that all are made by the same, whatever happens to the files meanwhile
+    work = (
+        delayed(_clean_one)(place, source, options, out, overwrite, report, software)
+        for place, source in enumerate(sources)
+    )
     # handed out one by one: what waits is a path, what is worked on is one recording a process
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
     try:
         with exclusive(out, "neurosig preprocess"):
             _describe(out)
+            if not overwrite:
+                refuse_other_options(out, sources, options)
             made = progress_bar(pool(work), total=len(sources), desc="cleaning", unit="recording", show=progress)
             done = dict(made)
     except TerminatedWorkerError as error:
@@ -146,65 +122,20 @@ def preprocess(
     return [done[place] for place in range(len(sources))]
 
 
-def find_cohort_outliers(outcomes: Sequence[Outcome], options: CleaningOptions) -> tuple[Outliers | None, str]:
-    """Stage 5: subjects whose average is an outlier.
-
-    Parameters
-    ----------
-    outcomes : sequence of Outcome
-        From `preprocess`; those that failed do not count.
-    options : CleaningOptions
-        Variant, threshold and rounds.
-
-    Returns
-    -------
-    Outliers or None
-        The subjects, by the average over all their cleaned trials.
-    str
-        Why there is no answer, or what to know about it; empty where there is nothing to say.
-    """
-    import warnings
-
-    import mne
-
-    from neurosig.preprocessing.faster import find_outlier_subjects
-
-    averages: dict[str, list[mne.Evoked]] = {}
-    for outcome in outcomes:
-        if outcome.state == "failed":
-            continue
-        for evoked in mne.read_evokeds(outcome.files["average"], verbose="error"):
-            averages.setdefault(outcome.source.subject, []).append(evoked)
-    if len(averages) < 2:
-        return None, "one subject has no others to be compared with"
-    every = [evoked for found in averages.values() for evoked in found]
-    shared = set(every[0].ch_names).intersection(*(evoked.ch_names for evoked in every))
-    common = [name for name in every[0].ch_names if name in shared]
-    if len({(len(evoked.times), evoked.info["sfreq"]) for evoked in every}) > 1 or not common:
-        return None, "the subjects' averages differ in rate, length or channels: they cannot be compared"
-    subjects = []
-    for found in averages.values():
-        for evoked in found:
-            evoked.info["bads"] = []
-            evoked.pick(common, verbose="error")
-        subjects.append(mne.combine_evoked(found, "nave") if len(found) > 1 else found[0])
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
-        outliers = find_outlier_subjects(
-            subjects, names=list(averages), variant=options.variant, threshold=options.threshold,
-            max_iter=options.max_iter or 1,
-        )  # fmt: skip
-    return outliers, "; ".join(dict.fromkeys(str(warning.message) for warning in said))
-
-
 def _clean_one(
-    place: int, source: Source, options: CleaningOptions, out: Path, overwrite: bool, report: Report | None
+    place: int,
+    source: Source,
+    options: CleaningOptions,
+    out: Path,
+    overwrite: bool,
+    report: Report | None,
+    software: Mapping[str, str],
 ) -> tuple[int, Outcome]:
     files = files_of(source, out, report is not None)
     try:
         whose = digest(source.identity(), length=64)
         content = digest(whose, source.reading(), length=64)
-        key = digest(__version__, versions(), options.to_dict(), content, source.label, files["record"].name)
+        key = digest(software, options.to_dict(), content, source.label, files["record"].name)
         if not overwrite and (record := finished(files, key)) is not None:
             return place, Outcome(source, "skipped", files, record)
         there = held_by_another(files, whose)
@@ -216,11 +147,13 @@ def _clean_one(
         replaced = files["record"].exists()
         sweep(files)
         cleaned = clean_raw(source.read(), options)
-        record = {"recording": whose, "key": key, **record_of(source, cleaned, options, content)}
+        record = {"recording": whose, "key": key, **record_of(source, cleaned, options, content, software)}
         store(cleaned, record, files, report)
         return place, Outcome(source, "cleaned", files, record, replaced=replaced)
     except MemoryError:
         return place, Outcome(source, "failed", error="not enough memory; use fewer jobs or a lower rate")
+    except NoEventsError as error:
+        return place, Outcome(source, "left out", error=_anonymous(str(error), source))
     except NeurosigError as error:
         return place, Outcome(source, "failed", error=_anonymous(str(error), source))
     except Exception as error:  # one recording that meets a defect must not stop the others

@@ -173,4 +173,4 @@ def _stem(path: Path) -> str:
 
     ending = next((end for end in sorted(SUFFIXES, key=len, reverse=True) if path.name.lower().endswith(end)), "")
     stem = path.name.removesuffix(path.suffix) if not ending else path.name[: -len(ending)]
-    return _plain(re.sub(r"(?<=.)[-_](raw|eeg|meg|ieeg)$", "", stem, flags=re.IGNORECASE))
+    return _plain(re.sub(r"(?<=.)[-_](raw|epo|eeg|meg|ieeg)$", "", stem, flags=re.IGNORECASE))

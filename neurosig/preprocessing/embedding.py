@@ -15,8 +15,9 @@ __all__ = ["Embedding", "mutual_information", "select_embedding"]
 
 # a neighbour is false if the next coordinate is further off than this many times the distance; and how many may be
 _FALSE_NEIGHBOUR, _FEW = 2.0, 0.05
+_SAME = 1e-8  # of a standard deviation: how far such neighbours move apart is rounding
 
-METHODS = ("mdop", "ami_cao", "autocorrelation", "ar_order")
+METHODS = ("mdop", "mdop_multivariate", "ami_cao", "autocorrelation", "ar_order")
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,22 @@ def select_embedding(
     ----------
     X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
         Training signals: of a test trial nothing may be used.
-    method : {"mdop", "ami_cao", "autocorrelation", "ar_order"}
+    method : {"mdop", "mdop_multivariate", "ami_cao", "autocorrelation", "ar_order"}
         "mdop" adds to a signal the delays that maximise derivatives on projection [1]_ until few nearest neighbours
         are false; order is the number of delays (with the present) and lag their mean spacing, both averaged over
-        signals. "ami_cao" takes the first minimum of the average mutual information [2]_ for
-        the lag, and Cao's averaged distance ratio [3]_ for the order. "autocorrelation" takes the first zero of the
-        autocorrelation for the lag, or its fall below 1/e where it has none, and Cao's ratio for the order.
-        "ar_order" fits vector autoregressions to every lag and order and takes the best by `criterion`.
+        signals. "mdop_multivariate" does so in all channels of a trial at once. "ami_cao" takes the first minimum of
+        the average mutual information [2]_ for the lag, and Cao's averaged distance ratio [3]_ for the order.
+        "autocorrelation" takes the first zero of the autocorrelation for the lag, or its fall below 1/e where it has
+        none, and Cao's ratio for the order. "ar_order" fits vector autoregressions to every lag and order and takes the
+        best by `criterion`.
     max_order, max_lag : int
         Largest values considered; smaller ones where trials are short.
     lag : int, optional
-        Keep to this lag and choose the order alone; not for "mdop". At most a quarter of a trial.
+        Keep to this lag and choose the order alone; not for "mdop" and "mdop_multivariate". At most a quarter of a
+        trial.
     max_signals : int or None
-        As many signals, each one channel of one trial, are drawn to look at; None looks at all. "ar_order" always does.
+        As many signals, each one channel of one trial, are drawn to look at; None looks at all. "ar_order" always does,
+        and "mdop_multivariate" draws whole trials of about as many signals.
     criterion : {"aic", "bic", "hq"}
         Of "ar_order": Akaike's, Schwarz's, or Hannan and Quinn's.
     random_state : int or None
@@ -98,12 +102,17 @@ def select_embedding(
     autoregression predicts nearly all from the samples just before, so that "ar_order" takes a high order at lag 1,
     where covariances are nearly singular; with a `lag` near a quarter of the period it does not.
 
-    "mdop" is not the variant that the authors of the method ran [4]_: they embed all channels of a trial at once, with
-    one window for temporal neighbours (the longest of the channels'), take the delay with the largest derivative of all
-    that are allowed, and average over trials. Here each channel is embedded by itself and the first local maximum is
-    taken, which keeps to the fastest oscillation; a neighbour is false where the added coordinate is further off than
-    twice the distance, and an embedding ends with 5 % of these. In many channels at once hardly a neighbour is false
-    from the start, as a trial has too few samples to fill their space. Order and lag may differ from published ones.
+    The authors of the method embed all channels of a trial at once [4]_, as "mdop_multivariate" does: from the signals
+    as they are, with one window for temporal neighbours (the longest of the channels' first minima of the mutual
+    information), that channel and that delay, of all up to `max_lag`, are added whose derivative is largest, until 5 %
+    of the neighbours, or fewer, come to lie more than twice as far apart. It differs from theirs in that channels have
+    unit variance, order counts different delays with the present, since covariances take all channels at each, and lag
+    is their mean spacing rather than their mean. In many channels hardly a neighbour is false from the start, as a
+    trial has too few samples to fill their space: the order is 1 then, and the lag that window.
+
+    So "mdop" embeds each channel by itself and takes the first local maximum, which keeps to the fastest oscillation; a
+    neighbour is false there where the added coordinate is further off than twice the distance. Order and lag of both
+    may differ from published ones.
 
     References
     ----------
@@ -133,8 +142,8 @@ def select_embedding(
             raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}")
     if lag is not None and (isinstance(lag, bool) or not isinstance(lag, int | np.integer) or lag < 1):
         raise UsageError(f"lag must be a whole number of at least 1, or None, got {lag!r}")
-    if lag is not None and method == "mdop":
-        raise UsageError("method 'mdop' finds the lag together with the order: leave lag out")
+    if lag is not None and method in ("mdop", "mdop_multivariate"):
+        raise UsageError(f"method {method!r} finds the lag together with the order: leave lag out")
     X = check_signals(X, ensure_min_times=20, dtype=np.float64)
     if lag is not None and lag > X.shape[2] // 4:
         raise InputError(
@@ -150,14 +159,16 @@ def select_embedding(
         raise InputError("expected signals that vary, got only constant channels; check the recording")
     if method == "ar_order":
         return _by_autoregression(X[:, moving.all(axis=0)], max_order, max_lag, criterion, lag)
+    if method == "mdop_multivariate":
+        trials = _drawn(
+            np.flatnonzero(moving.any(axis=1)), max_signals and max(1, max_signals // X.shape[1]), random_state
+        )
+        parts = [X[i, moving[i]] / spread[i, moving[i], None] for i in trials]
+        return _averaged([_mdop_multivariate(part, max_order, max_lag) for part in parts], method)
     signals = X[moving] / spread[moving][:, None]
-    if max_signals is not None and len(signals) > max_signals:
-        chosen = np.random.default_rng(random_state).choice(len(signals), max_signals, replace=False)
-        signals = signals[np.sort(chosen)]
+    signals = signals[_drawn(np.arange(len(signals)), max_signals, random_state)]
     if method == "mdop":
-        found = np.array([_mdop(x, max_order, max_lag) for x in signals])
-        order, spacing = (int(np.floor(value + 0.5)) for value in found.mean(axis=0))
-        return Embedding(order, spacing, method, {"order": found[:, 0], "lag": found[:, 1]})
+        return _averaged([_mdop(x, max_order, max_lag) for x in signals], method)
     if method == "ami_cao":
         name, curve = "mutual_information", np.stack([mutual_information(x, max_lag) for x in signals])
         each, together = [_first_minimum(c) for c in curve], _first_minimum(curve.mean(axis=0))
@@ -169,6 +180,19 @@ def select_embedding(
         each, together = [max_lag] * len(signals), max_lag
     ratio = np.mean([_cao_ratio(x, t, max_order) for x, t in zip(signals, each, strict=True)], axis=0)
     return Embedding(_first_maximum(ratio), together, method, {name: curve.mean(axis=0), "cao_ratio": ratio})
+
+
+def _drawn(items: np.ndarray, most: int | None, random_state: int | None) -> np.ndarray:
+    """Some of the items at random, in their order."""
+    if most is None or len(items) <= most:
+        return items
+    return np.sort(np.random.default_rng(random_state).choice(items, most, replace=False))
+
+
+def _averaged(found: list[tuple[int, float]], method: str) -> Embedding:
+    table = np.array(found, dtype=float)
+    order, lag = (int(np.floor(value + 0.5)) for value in table.mean(axis=0))
+    return Embedding(order, lag, method, {"order": table[:, 0], "lag": table[:, 1]})
 
 
 def mutual_information(x: np.ndarray, max_lag: int, n_bins: int | None = None) -> np.ndarray:
@@ -269,6 +293,34 @@ def _mdop(x: np.ndarray, max_order: int, max_lag: int) -> tuple[int, float]:
         delays.append(int(candidates[best]))
     spacing = float(np.mean(np.diff(delays))) if len(delays) > 1 else float(theiler)
     return len(delays), spacing
+
+
+def _mdop_multivariate(X: np.ndarray, max_order: int, max_lag: int) -> tuple[int, float]:
+    """Number of different delays, with the present, that unfold all channels of a trial, and their mean spacing."""
+    theiler = max(1, *(_first_minimum(mutual_information(x, max_lag)) for x in X))
+    length = X.shape[1] - max_lag
+    points, delays = X[:, :length].T, {0}
+    taken = np.zeros((len(X), max_lag), dtype=bool)
+    while len(delays) < max_order:
+        distance, neighbour = _distant_neighbours(points, theiler)
+        some = np.flatnonzero(np.isfinite(distance) & (distance > _SAME))
+        if some.size == 0 or taken.all():
+            break
+        distance, neighbour = distance[some], neighbour[some]
+        beta = np.empty((len(X), max_lag))
+        for k in range(1, max_lag + 1):
+            change = np.abs(X[:, k + some] - X[:, k + neighbour])
+            beta[:, k - 1] = np.mean(np.log10(np.maximum(change, 1e-12) / distance), axis=1)
+        beta[taken] = -np.inf
+        channel, k = divmod(int(beta.argmax()), max_lag)
+        added = X[channel, k + 1 : k + 1 + length]
+        farther = np.hypot(distance, added[some] - added[neighbour])
+        if np.mean(farther > _FALSE_NEIGHBOUR * distance) <= _FEW:
+            break
+        taken[channel, k] = True
+        delays.add(k + 1)
+        points = np.column_stack([points, added])
+    return len(delays), max(delays) / (len(delays) - 1) if len(delays) > 1 else float(theiler)
 
 
 def _distant_neighbours(points: np.ndarray, theiler: int) -> tuple[np.ndarray, np.ndarray]:

@@ -6,34 +6,29 @@ epochs alone; new epochs are then cleaned one by one, and never dropped without 
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from neurosig.core.channel_names import listed
-from neurosig.core.errors import ChannelError, InputError, UsageError
-from neurosig.core.log import logger
 from neurosig.core.registry import register
-from neurosig.core.validation import check_signals
-from neurosig.preprocessing.faster_cells import bad_cells, find_bad_channels_in_epochs
+from neurosig.preprocessing.faster_cells import find_bad_channels_in_epochs
 from neurosig.preprocessing.faster_components import find_bad_components
-from neurosig.preprocessing.faster_course import STEPS, Course, cleaned_epochs, describe, take_steps
-from neurosig.preprocessing.faster_ica import apply_matrix, average_reference
+from neurosig.preprocessing.faster_course import STEPS, cleaned_epochs, describe, take_steps
+from neurosig.preprocessing.faster_learned import Learned
 from neurosig.preprocessing.faster_metrics import cell_scores
-from neurosig.preprocessing.faster_outliers import Outliers, Rule, largest_z
-from neurosig.preprocessing.faster_signals import Recorded, located, same_rate, tell_skipped
+from neurosig.preprocessing.faster_outliers import largest_z
+from neurosig.preprocessing.faster_signals import tell_skipped
 from neurosig.preprocessing.faster_stages import epoch_scores_by_type, find_bad_channels, find_bad_epochs
 from neurosig.preprocessing.faster_subjects import find_outlier_subjects
-from neurosig.preprocessing.interpolation import METHODS, Interpolator, interpolator, sphere_positions
 
 if TYPE_CHECKING:
     import mne
+
+    from neurosig.core.signals import SignalSpec
 
 __all__ = [
     "FASTER",
@@ -46,7 +41,7 @@ __all__ = [
 
 
 @register
-class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     """Find bad channels, epochs, components and single-epoch channels by their z-scores, and mend them (FASTER).
 
     Parameters
@@ -59,7 +54,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Steps to take, always in this order.
     metrics : dict of str to sequence of str, optional
         Metrics by step, where they are not the variant's own.
-    info : mne.Info, optional
+    info : SignalSpec or mne.Info, optional
         Names, types, positions and rate of the channels; read off the epochs where `fit` is given epochs.
     sfreq : float, optional
         Sampling rate in Hz, where there is no `info`. Epochs of another rate are refused.
@@ -146,9 +141,9 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     The epochs' average reference serves the decomposition alone; single channels are judged in the reference of the
     recording unless `average_first`, and the output reference comes last. `neurosig preprocess` takes the same course.
 
-    Before decoding from covariances, leave "channels_in_epochs" out, as the shipped pipelines do: an interpolated
-    channel is a sum of others, so each trial loses a rank in directions of its own, which the tangent space takes for
-    signal. What each step does to decoding is measured by ``benchmarks/study_faster.py``.
+    The paper's fourth step, on by default, harms decoding from covariances: leave it out with ``steps=("channels",
+    "epochs", "components")``, as the shipped pipelines do. An interpolated channel is a sum of others, so each trial
+    loses a rank in directions of its own, which the tangent space takes for signal (``benchmarks/study_faster.py``).
 
     The faults that ``variant="mended"`` mends: one constant channel makes mne-faster blind for three of its metrics,
     offsets of opposite sign cancel in its deviation of epochs, and the median of signed differences, in the authors'
@@ -178,7 +173,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         threshold: float | Mapping[str, float] = 3.0,
         steps: Sequence[str] = STEPS,
         metrics: Mapping[str, Sequence[str]] | None = None,
-        info: mne.Info | None = None,
+        info: SignalSpec | mne.Info | None = None,
         sfreq: float | None = None,
         ch_names: Sequence[str] | None = None,
         eog: str | int | Sequence[str | int] | None = None,
@@ -286,22 +281,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             "output_reference": self.output_reference,
             **describe(course, len(signals.X), len(self.ch_names_)),
         }
-        self._tell_zeros()
-
-    def _tell_zeros(self) -> None:
-        """Mean of the good ones, in the average of all: nothing is left of such a channel."""
-        if self.output_reference != "average" or self.interpolation in (None, "mean"):
-            return  # who asks for the mean by name has it
-        if "eeg" not in self._interpolator().by_mean:
-            return
-        kinds = dict(zip(self.ch_names_, self.ch_types_, strict=True))
-        if zeros := [name for name in self.bad_channels_ if kinds[name] == "eeg"]:
-            warnings.warn(
-                f"{listed(zeros)} became the mean of the good channels, which is zero in average reference; give "
-                "positions, or drop such channels",
-                UserWarning,
-                stacklevel=3,
-            )
+        self._tell()
 
     def transform(self, X: Any) -> np.ndarray:
         """Clean epochs: take components out, interpolate bad channels, re-reference. No epoch is dropped.
@@ -416,139 +396,3 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             outliers = self._bad_cells(self._without_components(signals.X), rule)
             found[:, outliers.picks] = outliers.bad
         return found
-
-    def _rules(self) -> dict[str, Rule]:
-        if self.interpolation is not None and self.interpolation not in METHODS:
-            raise UsageError(
-                f"interpolation must be one of {', '.join(map(repr, METHODS))} or None, got {self.interpolation!r}"
-            )
-        if self.output_reference not in ("average", None):
-            raise UsageError(f"output_reference must be 'average' or None, got {self.output_reference!r}")
-        unknown = [step for step in (*self.steps, *(self.metrics or {})) if step not in STEPS]
-        if isinstance(self.steps, str) or unknown or not len(self.steps):
-            raise UsageError(f"steps and the keys of metrics must be some of {', '.join(STEPS)}, got {self.steps!r}")
-        metrics = self.metrics or {}
-        return {
-            step: Rule.make(step, self.variant, self.threshold, metrics.get(step), self.rounds, self.few)
-            for step in STEPS
-            if step in self.steps
-        }
-
-    def _read(self, X: Any, reset: bool) -> tuple[Recorded, bool]:
-        """The signals, and whether they came as a table of one sample an epoch."""
-        import mne
-
-        if isinstance(X, mne.io.BaseRaw):
-            raise InputError("expected epochs, got a continuous recording; cut it (mne.make_fixed_length_epochs)")
-        array = check_signals(X, estimator=self, reset=reset, ensure_3d=False)
-        two_axes = array.ndim == 2
-        if two_axes:
-            array = array[..., np.newaxis]
-        is_epochs = isinstance(X, mne.BaseEpochs)
-        if reset:
-            if is_epochs:
-                return Recorded.read(X, sfreq=self.sfreq, eog=self.eog), False
-            return Recorded.read(array, self.info, self.sfreq, self.ch_names, self.eog), two_axes
-        if is_epochs and list(X.ch_names) != self.ch_names_:
-            different = [f"{a} for {b}" for a, b in zip(X.ch_names, self.ch_names_, strict=True) if a != b]
-            raise ChannelError(f"expected the channels of the training epochs, got {listed(different)}; reorder them")
-        if is_epochs and self.sfreq_ is not None and not same_rate(rate := float(X.info["sfreq"]), self.sfreq_):
-            raise InputError(
-                f"expected the {self.sfreq_:g} Hz of the training epochs, got {rate:g} Hz; resample the epochs"
-            )
-        return Recorded(array, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_), two_axes
-
-    def _keep_geometry(self, signals: Recorded) -> None:
-        """Positions as plain numbers, so that the fitted object can be stored."""
-        self.positions_, self.meg_info_ = None, None
-        eeg = [i for i, kind in enumerate(self.ch_types_) if kind == "eeg"]
-        if signals.info is not None and self.interpolation in ("auto", "spline"):
-            found = sphere_positions(located(signals.info), eeg) if eeg else None
-            if found is not None:
-                self.positions_ = np.full((len(self.ch_names_), 3), np.nan)
-                self.positions_[eeg] = found
-            if {"mag", "grad"} & set(self.ch_types_):
-                self.meg_info_ = json.dumps(signals.info.to_json_dict())
-        if self.interpolation is None or not {"channels", "channels_in_epochs"} & set(self.steps):
-            return
-        by_mean = self._interpolator().by_mean
-        if by_mean:
-            warnings.warn(
-                f"there are no positions for {' and '.join(by_mean)} channels, so bad ones become the mean of the good "
-                "ones; give epochs with a montage, info, or names of the 10-05 system, or say interpolation='mean'",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _interpolator(self) -> Interpolator:
-        return interpolator(self.ch_types_, self.positions_, self.meg_info_, self.interpolation or "mean")
-
-    def _keep_usual_epochs(self, course: Course) -> None:
-        """Mean and spread of the training epochs' scores, by which new epochs are judged."""
-        self.usual_epochs_: dict[str, list[float]] = {}
-        self.epoch_levels_ = np.zeros(len(self.ch_names_))
-        self.epoch_levels_[course.good] = course.epoch_levels
-        found = course.found.get("epochs")
-        if found is None or len(found.bad) < 2:
-            return
-        rule = self._rules()["epochs"]
-        for name, values in found.scores.items():
-            usual = values if rule.max_iter == 1 else values[~found.flags[name]]
-            spread = usual.std(ddof=rule.ddof) if len(usual) > 1 else 0.0
-            self.usual_epochs_[name] = [float(usual.mean()), float(spread)]
-
-    def _keep_components(self, course: Course) -> None:
-        """The decomposition on all channels, and what takes its bad components out."""
-        n_channels, good, found = len(self.ch_names_), course.good, course.decomposition
-        self.bad_components_ = course.removed
-        self.cleaning_, self.offset_ = np.eye(n_channels), np.zeros(n_channels)
-        self.mixing_, self.unmixing_ = np.zeros((n_channels, 0)), np.zeros((0, n_channels))
-        if found is None:
-            return
-        types = [self.ch_types_[i] for i in good]
-        self.mixing_ = np.zeros((n_channels, len(found.unmixing)))
-        self.unmixing_ = np.zeros((len(found.unmixing), n_channels))
-        self.mixing_[good] = found.mixing
-        self.unmixing_[:, good] = (
-            found.unmixing @ average_reference(types) if found.average_reference else found.unmixing
-        )
-        self.cleaning_[np.ix_(good, good)], self.offset_[good] = found.removal(course.removed, types)
-
-    def _without_components(self, X: np.ndarray) -> np.ndarray:
-        """Signals without the bad components, in a new array."""
-        if self.average_first:
-            X = X.copy()
-            self._rereference(X, [name not in self.bad_channels_ for name in self.ch_names_])
-        if len(self.bad_components_):
-            return apply_matrix(self.cleaning_, self.offset_, X)
-        return X if self.average_first else X.copy()
-
-    def _bad_cells(self, clean: np.ndarray, rule: Rule) -> Outliers:
-        signals = Recorded(clean, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_)
-        good = signals.picks(exclude=self.bad_channels_)
-        usual = {"mean": self.channel_means_[good]}
-        usual |= {metric: values[good] for metric, values in self.channel_levels_.items()}
-        return bad_cells(signals, rule, self.reference_angles_, self.bad_channels_, usual=usual)
-
-    def _cleaned(self, signals: Recorded) -> np.ndarray:
-        clean = self._without_components(signals.X)
-        bad = np.zeros(clean.shape[:2], dtype=bool)
-        rule = self._rules().get("channels_in_epochs")
-        if rule is not None:
-            found = self._bad_cells(clean, dataclasses.replace(rule, few="ignore"))  # `fit` said so
-            bad[:, found.picks] = found.bad
-        if self.interpolation is not None:
-            bad[:, [self.ch_names_.index(name) for name in self.bad_channels_]] = True
-            left = self._interpolator()(clean, bad)
-            if left.any():
-                logger.info("%d channels in epochs were left, as too few good ones remain", int(left.sum()))
-        return clean
-
-    def _rereference(self, clean: np.ndarray, counted: Any = True) -> None:
-        """Average reference, in place; channels that stay bad do not count in the average."""
-        eeg = np.array([kind == "eeg" for kind in self.ch_types_])
-        counted = eeg & counted
-        if self.interpolation is None:
-            counted &= [name not in self.bad_channels_ for name in self.ch_names_]
-        if counted.sum() > 1:
-            clean[:, eeg] -= clean[:, counted].mean(axis=1, keepdims=True)

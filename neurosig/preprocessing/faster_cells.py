@@ -20,6 +20,8 @@ from neurosig.preprocessing.faster_signals import (
 if TYPE_CHECKING:
     import mne
 
+    from neurosig.core.signals import SignalSpec
+
 __all__ = ["bad_cells", "cell_statistics", "find_bad_channels_in_epochs", "usual_cells"]
 
 _FEWEST_EPOCHS = 5  # from which a channel's median over epochs says what is usual
@@ -36,7 +38,7 @@ def find_bad_channels_in_epochs(
     max_iter: int = 1,
     reference: str | bool | None = None,
     bads: Sequence[str] | None = None,
-    info: mne.Info | None = None,
+    info: SignalSpec | mne.Info | None = None,
     sfreq: float | None = None,
     ch_names: Sequence[str] | None = None,
     few: str = "warn",
@@ -60,7 +62,7 @@ def find_bad_channels_in_epochs(
         As in `find_bad_channels`; applied for "mne" to all metrics, else to the variance.
     bads : sequence of str, optional
         Channels that are left out; by default those that the epochs mark.
-    info : mne.Info, optional
+    info : SignalSpec or mne.Info, optional
         Describes the channels of an array.
     sfreq : float, optional
         Sampling rate in Hz of an array.

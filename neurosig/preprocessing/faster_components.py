@@ -17,6 +17,8 @@ from neurosig.preprocessing.faster_spectrum import bin_powers, line_noise_proble
 if TYPE_CHECKING:
     import mne
 
+    from neurosig.core.signals import SignalSpec
+
 __all__ = ["bad_components", "find_bad_components"]
 
 
@@ -31,7 +33,7 @@ def find_bad_components(
     eog: str | int | Sequence[str | int] | None = None,
     eog_proxy: str | Sequence[str] = (),
     band: tuple[float, float] | None = None,
-    info: mne.Info | None = None,
+    info: SignalSpec | mne.Info | None = None,
     sfreq: float | None = None,
     ch_names: Sequence[str] | None = None,
     few: str = "warn",
@@ -60,7 +62,7 @@ def find_bad_components(
     band : (float, float), optional
         Band of the spectral slope in Hz. By default 5 Hz on both sides of the low-pass (of the Nyquist frequency where
         none is known), for "mne" from the high-pass to the low-pass.
-    info : mne.Info, optional
+    info : SignalSpec or mne.Info, optional
         Describes the channels of an array.
     sfreq : float, optional
         Sampling rate in Hz of an array.

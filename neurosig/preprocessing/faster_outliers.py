@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import UsageError
 
 __all__ = ["VARIANTS", "Outliers", "Rule", "flag_outliers", "largest_z", "refuse_without_metrics"]
@@ -249,30 +250,34 @@ class Rule:
         for metric, found in flags.items():
             bad |= found.any(axis=0) if metric == "eog_correlation" and found.ndim > len(shape) else found
         if self.few == "warn":
-            self._warn_if_it_cannot_fire(groups, valid)
+            self._warn_if_it_cannot_fire(groups, valid, {name.split(":")[0] for name in scores})
         return Outliers(
             self.stage, tuple(items), scores, z, flags, bad, dict(self.threshold), skipped,
             np.arange(n_items) if picks is None else picks,
         )  # fmt: skip
 
-    def _warn_if_it_cannot_fire(self, groups: Sequence[np.ndarray], valid: np.ndarray | None) -> None:
+    def _warn_if_it_cannot_fire(
+        self, groups: Sequence[np.ndarray], valid: np.ndarray | None, computed: set[str]
+    ) -> None:
         what = self.stage.split("_")[0]
         for group in groups:
             n = len(group) if valid is None else int(valid[..., group].sum(axis=-1).max(initial=0))
-            idle = {name: value for name, value in self.threshold.items() if largest_z(n, self.ddof) <= value}
+            at_most = largest_z(n, self.ddof)
+            idle = {name: value for name, value in self.threshold.items() if at_most <= value and name in computed}
             # one item has nothing to be compared with, which surprises nobody
             if n < 2 or not idle:
                 continue
             lowest = min(idle.values())
             needed = next((m for m in range(n, 10**6) if largest_z(m, self.ddof) > lowest), 10**6)
-            if len(set(self.threshold.values())) == 1:
-                told = f"the threshold {lowest:g} finds nothing"
+            names = listed([name.replace("_", " ").replace("eog", "EOG") for name in idle])
+            if len(set(idle.values())) == 1:
+                told = f"the threshold {lowest:g} finds nothing by {names}"
             else:
                 named = [f"{name.replace('_', ' ')} ({value:g})" for name, value in idle.items()]
-                told = f"the thresholds of {' and '.join(named)} find nothing"
+                told = f"the thresholds of {listed(named)} find nothing"
             warnings.warn(
-                f"{n} {what} cannot have a z-score beyond {largest_z(n, self.ddof):.2f}, so {told}; at least {needed} "
-                f"{what} or a lower threshold are needed",
+                f"stage {self.stage.replace('_', ' ')}: {n} {what} cannot have a z-score beyond "
+                f"{at_most:.2f}, so {told}; at least {needed} {what} or a lower threshold are needed",
                 UserWarning,
                 stacklevel=4,
             )

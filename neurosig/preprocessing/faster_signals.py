@@ -12,6 +12,7 @@ import numpy as np
 
 from neurosig.core.channels import canonical_name, montage_name
 from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.signals import SignalSpec
 from neurosig.preprocessing.faster_outliers import Outliers, Rule, refuse_without_metrics
 from neurosig.preprocessing.faster_reference import reference_angles, remove_quadratic
 from neurosig.preprocessing.faster_spectrum import line_noise_problem
@@ -59,7 +60,7 @@ class Recorded:
     def read(
         cls,
         signals: Any,
-        info: mne.Info | None = None,
+        info: SignalSpec | mne.Info | None = None,
         sfreq: float | None = None,
         ch_names: Sequence[str] | None = None,
         eog: str | int | Sequence[str | int] | None = None,
@@ -71,7 +72,7 @@ class Recorded:
         ----------
         signals : mne.BaseEpochs, mne.io.BaseRaw or array of shape (n_epochs, n_channels, n_times)
             Signals.
-        info : mne.Info, optional
+        info : SignalSpec or mne.Info, optional
             For arrays: names, types, positions and rate.
         sfreq : float, optional
             For arrays without `info`: sampling rate in Hz.
@@ -101,12 +102,13 @@ class Recorded:
         if sfreq is not None and not (isinstance(sfreq, Real) and 0 < sfreq < np.inf):
             raise UsageError(f"sfreq must be a positive rate in Hz, got {sfreq!r}")
         bads: tuple[str, ...] = ()
+        described = info
         if isinstance(signals, mne.BaseEpochs):
-            X, info = signals.get_data(copy=False), signals.info
+            X, described = signals.get_data(copy=False), signals.info
         elif isinstance(signals, mne.io.BaseRaw):
             if not continuous:
                 raise InputError("expected epochs, got a continuous recording; cut it (mne.make_fixed_length_epochs)")
-            X, info = signals.get_data()[np.newaxis], signals.info
+            X, described = signals.get_data()[np.newaxis], signals.info
         else:
             X = np.asarray(signals)
             if X.ndim != 3 or X.dtype.kind not in "fiub":
@@ -116,15 +118,15 @@ class Recorded:
                 )
         if 0 in X.shape:
             raise InputError(f"expected at least one epoch, channel and sample, got shape {X.shape}")
-        if info is None:
+        found, rate = _as_info(described, sfreq)
+        if found is None:
             names = tuple(str(i) for i in range(X.shape[1])) if ch_names is None else tuple(map(str, ch_names))
             types = ("eeg",) * len(names)
             if len(names) == X.shape[1] and ch_names is not None:
-                info = standard_info(names, sfreq)
+                found = standard_info(names, sfreq)
         else:
-            names, types, bads = tuple(info["ch_names"]), tuple(info.get_channel_types()), tuple(info["bads"])
-            rate = float(info["sfreq"])
-            if sfreq is not None and not same_rate(sfreq, rate):
+            names, types, bads = tuple(found["ch_names"]), tuple(found.get_channel_types()), tuple(found["bads"])
+            if sfreq is not None and rate is not None and not same_rate(sfreq, rate):
                 raise UsageError(f"sfreq is {sfreq:g} Hz, but the signals' info says {rate:g} Hz; leave sfreq out")
             sfreq = rate
         if len(names) != X.shape[1]:
@@ -133,7 +135,7 @@ class Recorded:
             raise ChannelError("channel names must be unique")
         marked = {_position(channel, names) for channel in channels_of(eog)}
         types = tuple("eog" if i in marked else kind for i, kind in enumerate(types))
-        return cls(X, names, types, sfreq, info, bads)
+        return cls(X, names, types, sfreq, found, bads)
 
     def picks(self, exclude: Iterable[str] = ()) -> np.ndarray:
         """Positions of the channels that are brain signals, without some."""
@@ -161,6 +163,14 @@ class Recorded:
         if self.info is None:
             raise ChannelError("the correction for the distance to the reference needs positions; pass info")
         return reference_angles(self.info, np.array([i for i in picks if self.ch_types[i] == "eeg"]), reference)
+
+
+def _as_info(info: Any, sfreq: float | None) -> tuple[mne.Info | None, float | None]:
+    """What describes the channels as an `mne.Info`, and the rate, which a `SignalSpec` need not know."""
+    if not isinstance(info, SignalSpec):
+        return info, None if info is None else float(info["sfreq"])
+    rate = sfreq if info.sfreq is None else info.sfreq
+    return info.replace(sfreq=1.0 if rate is None else float(rate)).to_mne(), rate  # an mne.Info has one always
 
 
 def standard_info(ch_names: Sequence[str], sfreq: float | None) -> mne.Info | None:

@@ -23,6 +23,8 @@ from neurosig.preprocessing.faster_signals import (
 if TYPE_CHECKING:
     import mne
 
+    from neurosig.core.signals import SignalSpec
+
 __all__ = ["bad_channels", "bad_epochs", "epoch_scores_by_type", "find_bad_channels", "find_bad_epochs"]
 
 
@@ -35,7 +37,7 @@ def find_bad_channels(
     max_iter: int | None = None,
     reference: str | bool | None = None,
     bads: Sequence[str] | None = None,
-    info: mne.Info | None = None,
+    info: SignalSpec | mne.Info | None = None,
     sfreq: float | None = None,
     ch_names: Sequence[str] | None = None,
     few: str = "warn",
@@ -61,7 +63,7 @@ def find_bad_channels(
     bads : sequence of str, optional
         Channels known to be bad: left out of the statistics and part of the decision. By default those that the epochs
         mark; "mne" takes part in all.
-    info : mne.Info, optional
+    info : SignalSpec or mne.Info, optional
         Describes the channels of an array.
     sfreq : float, optional
         Sampling rate in Hz of an array.
@@ -154,7 +156,7 @@ def find_bad_epochs(
     metrics: Sequence[str] | None = None,
     max_iter: int | None = None,
     bads: Sequence[str] | None = None,
-    info: mne.Info | None = None,
+    info: SignalSpec | mne.Info | None = None,
     sfreq: float | None = None,
     ch_names: Sequence[str] | None = None,
     few: str = "warn",
@@ -177,7 +179,7 @@ def find_bad_epochs(
         Rounds; epochs found in one do not count in the next. By default three for "mended", else one.
     bads : sequence of str, optional
         Channels that are left out; by default those that the epochs mark.
-    info : mne.Info, optional
+    info : SignalSpec or mne.Info, optional
         Describes the channels of an array.
     sfreq : float, optional
         Sampling rate in Hz of an array; not used here.

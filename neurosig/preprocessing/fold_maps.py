@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from neurosig.preprocessing.log_maps import LogMaps, as_vectors, blocks_of, inverse_square_root, moved
+from neurosig.preprocessing.log_maps import LogMaps, as_vectors, inverse_square_root, moved
+from neurosig.preprocessing.made_matrices import MadeMatrices, blocks_of
 from neurosig.preprocessing.mean_newton import middle, newton_maps
 from neurosig.preprocessing.riemann import check_spd
 from neurosig.preprocessing.spd_logarithm import congruence, log_spd
@@ -26,7 +27,7 @@ class FoldMaps:
 
     Parameters
     ----------
-    covs : array of shape (n_trials, n, n)
+    covs : array of shape (n_trials, n, n), or MadeMatrices
         Symmetric positive definite matrices.
     trains : sequence of array of int
         Training trials of each fold.
@@ -46,11 +47,11 @@ class FoldMaps:
     All trials are decomposed once, at a point near their mean. From there one of Newton's steps, whose curvature is
     that of the fold's training trials, leads so near to the fold's mean that a second decomposition there is the last:
     what is left of the way is followed to first order. The result is the fold's own mean to a relative error of 1e-6:
-    nothing of the test trials is in it but rounding. Beside the covariances, memory holds their logarithms and, in
-    single precision, eigenvectors and their factors: twice as much again, the same for one fold after the other.
+    nothing of the test trials is in it but rounding. Memory holds the vectors, the same for one fold after the other,
+    and eigenvectors in single precision: as much as the covariances take, which themselves need not be kept.
     """
 
-    def __init__(self, covs: np.ndarray, trains: Sequence[np.ndarray]):
+    def __init__(self, covs: np.ndarray | MadeMatrices, trains: Sequence[np.ndarray]):
         covs, self.log_det = check_spd(covs)
         everyone = np.full(len(covs), 1 / len(covs))
         self.weights = [np.bincount(train, minlength=len(covs)) / len(train) for train in trains]
@@ -73,7 +74,7 @@ class FoldMaps:
         Yields
         ------
         array of shape (n_trials, n * (n + 1) / 2)
-            As from `tangent_space`, float64.
+            As from `tangent_space`, float64. The next fold's are written over them.
         """
         maps = self._maps
         for weights, start in zip(self.weights, self.starts, strict=True):
@@ -86,15 +87,16 @@ class FoldMaps:
                     ConvergenceWarning,
                     stacklevel=2,
                 )
-            yield as_vectors(maps.logs if turned else maps.in_symmetric_frame())
+            maps.forget_frames()  # so that who uses the vectors has their memory
+            yield maps.vectors if turned else maps.in_symmetric_frame()
 
 
-def coarse_vectors(covs: np.ndarray) -> np.ndarray:
+def coarse_vectors(covs: np.ndarray | MadeMatrices) -> np.ndarray:
     """Tangent vectors at the arithmetic mean, in single precision.
 
     Parameters
     ----------
-    covs : array of shape (n_trials, n, n)
+    covs : array of shape (n_trials, n, n), or MadeMatrices
         Symmetric positive definite matrices.
 
     Returns
@@ -103,7 +105,9 @@ def coarse_vectors(covs: np.ndarray) -> np.ndarray:
         As from `tangent_space`, but for errors of a thousandth; float32.
     """
     covs, log_det = check_spd(covs)
-    reference = covs.mean(axis=0)
+    reference = np.zeros(covs.shape[1:])
+    for block in blocks_of(covs):
+        reference += covs[block].sum(axis=0) / len(covs)
     whitening = inverse_square_root(reference)
     log_det = log_det - np.linalg.slogdet(reference)[1]
     n = len(reference)

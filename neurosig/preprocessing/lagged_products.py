@@ -108,8 +108,8 @@ class LaggedProducts:
             for k in sorted(set(delays)) if k < n_times
         }  # fmt: skip
 
-    def select(self, trials: np.ndarray) -> LaggedProducts:
-        """The same for some of the trials."""
+    def select(self, trials: np.ndarray | slice) -> LaggedProducts:
+        """The same for some of the trials; of a slice without a copy."""
         chosen = object.__new__(LaggedProducts)
         chosen.X, chosen.totals = self.X[trials], self.totals[trials]
         chosen.products = {k: product[trials] for k, product in self.products.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-from neurosig.preprocessing.log_maps import LogMaps, blocks_of, moved, size_of
+from neurosig.preprocessing.log_maps import LogMaps, moved, size_of
+from neurosig.preprocessing.made_matrices import MadeMatrices, blocks_of
 
 __all__ = ["middle", "newton_maps", "whitening_of"]
 
@@ -17,12 +18,12 @@ def whitening_of(matrix: np.ndarray) -> np.ndarray:
     return scipy.linalg.solve_triangular(np.linalg.cholesky(matrix), np.eye(len(matrix)), lower=True)
 
 
-def middle(covs: np.ndarray, log_det: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def middle(covs: np.ndarray | MadeMatrices, log_det: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Whitening of the point half way between the arithmetic and the harmonic mean.
 
     Parameters
     ----------
-    covs : array of shape (n_matrices, n, n)
+    covs : array of shape (n_matrices, n, n), or MadeMatrices
         Symmetric positive definite matrices.
     log_det : array of shape (n_matrices,)
         Logarithms of their determinants, whose mean is that of the Riemannian mean's.
@@ -34,11 +35,12 @@ def middle(covs: np.ndarray, log_det: np.ndarray, weights: np.ndarray) -> np.nda
     array of shape (n, n)
         The arithmetic mean's where matrices are too nearly singular to be inverted.
     """
-    arithmetic = np.tensordot(weights, covs, 1)
-    root = np.linalg.cholesky(arithmetic)
-    inverse = np.zeros_like(arithmetic)
+    arithmetic, inverse = np.zeros((2, *covs.shape[1:]))
     for block in blocks_of(covs):
-        inverse += np.tensordot(weights[block], np.linalg.inv(covs[block]), 1)
+        some = covs[block]
+        arithmetic += np.tensordot(weights[block], some, 1)
+        inverse += np.tensordot(weights[block], np.linalg.inv(some), 1)
+    root = np.linalg.cholesky(arithmetic)
     values, vectors = np.linalg.eigh(root.T @ ((inverse + inverse.T) / 2) @ root)
     whitening = whitening_of(arithmetic)
     if not values[0] > 0:

@@ -11,7 +11,8 @@ from sklearn.exceptions import ConvergenceWarning
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
-from neurosig.preprocessing.log_maps import LogMaps, as_vectors, blocks_of, inverse_square_root
+from neurosig.preprocessing.log_maps import LogMaps, as_vectors, inverse_square_root
+from neurosig.preprocessing.made_matrices import MadeMatrices, blocks_of
 from neurosig.preprocessing.mean_newton import middle, newton_maps, whitening_of
 from neurosig.preprocessing.spd_logarithm import congruence, log_spd
 
@@ -113,7 +114,7 @@ def mean_and_tangent_vectors(
     Parameters
     ----------
     covs, init, tol, sample_weight : object
-        As in `mean_riemann`.
+        As in `mean_riemann`; the matrices may be `MadeMatrices`.
 
     Returns
     -------
@@ -126,11 +127,17 @@ def mean_and_tangent_vectors(
     weights = _check_weights(sample_weight, len(covs))
     start = None if init is None else _check_matrix(init, covs.shape[1], "init")
     maps = _maps_at_mean(covs, log_det, weights, start, tol, _MAX_ITER)
-    return maps.point(), as_vectors(maps.in_symmetric_frame())
+    maps.forget_frames()
+    return maps.point(), maps.in_symmetric_frame()
 
 
 def _maps_at_mean(
-    covs: np.ndarray, log_det: np.ndarray, weights: np.ndarray, start: np.ndarray | None, tol: float, max_iter: int
+    covs: np.ndarray | MadeMatrices,
+    log_det: np.ndarray,
+    weights: np.ndarray,
+    start: np.ndarray | None,
+    tol: float,
+    max_iter: int,
 ) -> LogMaps:
     whitening = middle(covs, log_det, weights) if start is None else whitening_of(start)
     maps = LogMaps(covs, whitening)
@@ -202,17 +209,17 @@ def distance_riemann(a: Any, b: Any) -> float:
     return float(np.linalg.norm(np.log(scipy.linalg.eigh(a, b, eigvals_only=True))))
 
 
-def check_spd(covs: Any) -> tuple[np.ndarray, np.ndarray]:
+def check_spd(covs: Any) -> tuple[Any, np.ndarray]:
     """Check that matrices are symmetric positive definite.
 
     Parameters
     ----------
-    covs : array-like of shape (n_matrices, n, n)
+    covs : array-like of shape (n_matrices, n, n), or MadeMatrices
         Matrices.
 
     Returns
     -------
-    covs : array of shape (n_matrices, n, n)
+    covs : array of shape (n_matrices, n, n), or MadeMatrices
         As float64.
     log_det : array of shape (n_matrices,)
         Logarithms of their determinants.
@@ -222,6 +229,8 @@ def check_spd(covs: Any) -> tuple[np.ndarray, np.ndarray]:
     InputError
         Naming the matrices that are not finite, not symmetric or not positive definite to within rounding.
     """
+    if isinstance(covs, MadeMatrices):
+        return covs, _log_det_of_made(covs)
     covs = np.asarray(covs)
     if covs.ndim != 3 or covs.shape[1] != covs.shape[2] or 0 in covs.shape:
         raise InputError(f"expected covariance matrices of shape (n_matrices, n, n), got shape {covs.shape}")
@@ -252,6 +261,14 @@ def check_spd(covs: Any) -> tuple[np.ndarray, np.ndarray]:
     if rest.min() <= n * np.finfo(np.float64).eps:
         raise InputError(_singular_text(covs))
     return covs, log_det
+
+
+def _log_det_of_made(covs: MadeMatrices) -> np.ndarray:
+    try:
+        return np.concatenate([check_spd(covs[block])[1] for block in blocks_of(covs)])
+    except InputError:
+        check_spd(covs[slice(0, len(covs))])  # of all, so that what it says of positions is true of all
+        raise
 
 
 def _singular_text(covs: np.ndarray) -> str:

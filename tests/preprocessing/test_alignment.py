@@ -1,14 +1,19 @@
 """Recentring: known mixtures of people are undone, labels are not needed, MOABB hands it what it asks for."""
 
+import doctest
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import LeaveOneGroupOut
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from neurosig.core.errors import ChannelError, UsageError
-from neurosig.preprocessing.alignment import Recentering
+from neurosig.preprocessing import alignment
+from neurosig.preprocessing.alignment import Recentering, UnalignedWarning
 from neurosig.preprocessing.riemann import mean_riemann
 from neurosig.preprocessing.tangent import FastTangentSpace, as_covariances
 
@@ -71,6 +76,52 @@ def test_new_people():
     np.testing.assert_allclose(own, Recentering(estimator="cov").fit_transform(train, subjects=names))
 
 
+def test_falling_back_to_the_training_mean_is_said():
+    X, _, subjects = people(n_people=3)
+    known, test = subjects != "s2", X[subjects == "s2"]
+    untold = Recentering(estimator="cov").fit(X[known], subjects=subjects[known])
+    with pytest.warns(UnalignedWarning, match="trials of nobody named are moved .*X_target_unlabeled=.*subjects="):
+        moved = untold.transform(test)
+    np.testing.assert_array_equal(moved, Recentering("train", estimator="cov").fit(X[known]).transform(test))
+    with pytest.warns(UnalignedWarning, match="trials of s2, who were not in training, are moved"):
+        untold.transform(X, subjects=subjects)
+    # nothing to say where each has a centre, or the mean of all is asked for, or there is but one person
+    untold.transform(X[known], subjects=subjects[known])
+    Recentering(estimator="cov").fit(X[known], subjects=subjects[known], X_target_unlabeled=test).transform(test)
+    Recentering("batch", estimator="cov").fit(X[known], subjects=subjects[known]).transform(test)
+    Recentering("train", estimator="cov").fit(X[known], subjects=subjects[known]).transform(test)
+    Recentering(estimator="cov").fit(X[known]).transform(test)
+
+
+def test_the_example_of_routing_runs_and_aligns():
+    assert doctest.testmod(alignment).failed == 0
+    X, y, subjects = people()
+    scores = {}
+    for new in ("batch", "train"):
+        decoder = make_pipeline(Recentering(new), FastTangentSpace(), LogisticRegression(max_iter=1000))
+        with config_context(enable_metadata_routing=True):
+            told = {"subjects": subjects, "groups": subjects}
+            scores[new] = cross_val_score(decoder, X, y, cv=LeaveOneGroupOut(), params=told).mean()
+    assert scores["batch"] > scores["train"] + 0.05
+
+
+def test_routed_names_reach_the_scored_trials():
+    """Runs left out: each person is moved by the centre that was learned from their own other runs."""
+    X, y, subjects = people()
+    runs = np.arange(len(y)) % 3
+    decoder = make_pipeline(Recentering(), FastTangentSpace(), LogisticRegression(max_iter=1000))
+    with config_context(enable_metadata_routing=True):
+        told = {"subjects": subjects, "groups": runs}
+        scores = cross_val_score(decoder, X, y, cv=LeaveOneGroupOut(), params=told)  # and nothing warns
+    expected = []
+    for train, test in LeaveOneGroupOut().split(X, y, runs):
+        move = Recentering().fit(X[train], subjects=subjects[train])
+        model = make_pipeline(FastTangentSpace(), LogisticRegression(max_iter=1000))
+        model.fit(move.transform(X[train], subjects=subjects[train]), y[train])
+        expected.append(model.score(move.transform(X[test], subjects=subjects[test]), y[test]))
+    np.testing.assert_allclose(scores, expected)
+
+
 def test_recentring_lets_a_decoder_cross_people():
     X, y, subjects = people()
     plain, aligned = [], []
@@ -87,6 +138,7 @@ def test_recentring_lets_a_decoder_cross_people():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Montage name:FutureWarning")  # of MOABB's own fake dataset
 @pytest.mark.filterwarnings("ignore:Creating a dataset without:Warning")  # of MOABB's own store
+@pytest.mark.filterwarnings("ignore:trials of nobody named:neurosig.preprocessing.alignment.UnalignedWarning")
 @pytest.mark.parametrize("mode", ["train", "train_and_target_unlabeled_full", "train_and_target_unlabeled_50p"])
 def test_moabb_hands_over_people_and_target_trials(mode, tmp_path, monkeypatch):
     from moabb.datasets.fake import FakeDataset
@@ -141,3 +193,12 @@ def test_bad_input():
         Recentering().fit(X, subjects=subjects[:3])
     with pytest.raises(ChannelError, match="transform_input"):
         Recentering().fit(X, X_target_unlabeled=X[:, :3])
+
+
+def test_the_example_in_the_pipelines_readme_runs():
+    text = (Path(__file__).parents[2] / "pipelines" / "README.md").read_text(encoding="utf-8")
+    (code,) = (part for part in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "recentering__new" in part)
+    names = {}
+    exec(code, names)
+    assert len(names["scores"]) == 3
+    assert np.isfinite(names["scores"]).all()

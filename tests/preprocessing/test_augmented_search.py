@@ -13,16 +13,18 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import get_scorer
 from sklearn.model_selection import GridSearchCV, GroupKFold, StratifiedKFold
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.preprocessing import augmented_search
-from neurosig.preprocessing.augmented_scores import SharedKernels, Task, View, score_pair
+from neurosig.preprocessing import augmented_search, made_matrices
+from neurosig.preprocessing.augmented_covariance import AugmentedCovariances
+from neurosig.preprocessing.augmented_scores import SharedKernels, Task, View, pair_matrices, score_pair
 from neurosig.preprocessing.augmented_search import AugmentedCovarianceSearch
 from neurosig.preprocessing.fold_maps import FoldMaps, coarse_vectors
 from neurosig.preprocessing.lagged_products import LaggedProducts
-from neurosig.preprocessing.riemann import mean_riemann, tangent_space
+from neurosig.preprocessing.riemann import check_spd, mean_riemann, tangent_space
 from neurosig.preprocessing.spatial_reduction import SpatialReduction
 
 GRID = {"svc__C": [0.5, 1, 1.5], "svc__kernel": ["rbf", "linear"]}
@@ -111,7 +113,8 @@ def test_vectors_of_a_fold_are_those_at_its_own_mean(freedom):
     # folds of unequal size, some trials in none
     trains = [np.arange(20), np.arange(5, 38), np.arange(0, 40, 3)]
     maps = FoldMaps(matrices, trains)
-    for train, vectors, turned in zip(trains, maps.vectors(), maps.vectors(turned=True), strict=True):
+    turned_alike = [vectors.copy() for vectors in maps.vectors(turned=True)]
+    for train, vectors, turned in zip(trains, maps.vectors(), turned_alike, strict=True):
         expected = tangent_space(matrices, mean_riemann(matrices[train], tol=1e-10))
         np.testing.assert_allclose(vectors, expected, atol=2e-6)
         np.testing.assert_allclose(turned @ turned.T, expected @ expected.T, rtol=1e-5, atol=1e-5)
@@ -159,22 +162,77 @@ def test_every_mean_is_computed_once(monkeypatch):
     assert calls == [fold_maps] * (4 * 3) + [riemann]
 
 
-@pytest.mark.parametrize(("precision", "times"), [("exact", 4), ("coarse", 2)])
-def test_memory_beside_the_matrices_of_a_pair(precision, times):
+def traced(work):
+    """Peak of what `work` allocates, in bytes."""
     import tracemalloc
 
-    X, y = signals(n_trials=120, n_channels=10, n_times=600)
-    folds = list(StratifiedKFold(3).split(X, y))
-    views = [View(LaggedProducts(X, range(10)), list(enumerate(folds)))]
-    task = Task(10, 1, ["cov", "oas"], [{"C": 1.0}], "exact", "moabb", None, None, precision)
-    score_pair(task, views, y, SVC(), get_scorer("roc_auc"))  # what is imported on the way
+    work()  # what is imported and kept on the way
     tracemalloc.start()
     try:
-        score_pair(task, views, y, SVC(), get_scorer("roc_auc"))
-        peak = tracemalloc.get_traced_memory()[1]
+        work()
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < times * 8 * 120 * (10 * 10) ** 2
+
+
+@pytest.mark.parametrize(
+    ("options", "times"),
+    [
+        ({}, 1.0),
+        ({"estimator": "lwf", "classifier": KNeighborsClassifier(algorithm="brute")}, 1.0),
+        ({"floor": 1e-3}, 1.5),
+        ({"precision": "coarse"}, 0.25),
+    ],
+)
+def test_memory_is_no_more_than_the_matrices_of_a_pair(options, times):
+    """Beside that: a dozen blocks of matrices of a mebibyte each, in which they are worked on."""
+    X, y = signals(n_trials=300, n_channels=10, n_times=300)
+    folds = list(StratifiedKFold(3).split(X, y))
+    options = {"estimator": "oas", "precision": "exact", "floor": None, "classifier": SVC(), **options}
+    views = [View(LaggedProducts(X, range(10)), list(enumerate(folds)))]
+    task = Task(10, 1, [options["estimator"]], [{}], "exact", "moabb", options["floor"], None, options["precision"])
+    scorer = get_scorer("roc_auc")
+    peak = traced(lambda: score_pair(task, views, y, options["classifier"], scorer))
+    matrices, block = 8 * 300 * (10 * 10) ** 2, 1 << 20
+    assert peak < times * matrices + 12 * block
+
+
+def test_memory_of_the_last_fit_is_no_more_than_that_either():
+    X, y = signals(n_trials=300, n_channels=10, n_times=300)
+    search = AugmentedCovarianceSearch([10], [1], estimator="oas", random_state=0)
+    search.classes_ = np.unique(y)
+    params = {"order": 10, "lag": 1, "estimator": "oas"}
+    peak = traced(lambda: search._fitted(search._pipeline(params, "moabb"), X, y, None))
+    products = X.nbytes + 10 * 8 * 300 * 10**2
+    assert peak < products + 8 * 300 * (10 * 10) ** 2 + 12 * (1 << 20)
+
+
+@pytest.mark.parametrize("estimator", ["scm", "cov", "oas", "lwf", "sch"])
+@pytest.mark.parametrize("method", ["exact", "block_average", "block_toeplitz"])
+def test_matrices_made_a_few_at_a_time_are_the_same(estimator, method):
+    if method == "block_toeplitz" and estimator in ("lwf", "sch"):
+        pytest.skip("not defined")
+    X, _ = signals(n_trials=7)
+    view = View(LaggedProducts(X, range(4)), [])
+    for floor in (None, 0.1):
+        task = Task(3, 2, [estimator], [{}], method, "moabb", floor, None, "exact")
+        made = pair_matrices(task, estimator, view)
+        whole = AugmentedCovariances(3, 2, estimator, method, "moabb", floor).fit_transform(X)
+        assert made.shape == whole.shape
+        for block in (slice(0, 7), slice(2, 5), slice(6, 7)):
+            np.testing.assert_allclose(made[block], whole[block], rtol=1e-12, atol=1e-18)
+
+
+def test_singular_matrices_are_told_by_their_places_among_all(monkeypatch):
+    monkeypatch.setattr(made_matrices, "_BLOCK_BYTES", 1)  # one matrix at a time
+    X, y = signals(n_trials=24)
+    X[[5, 17]] = 0
+    table = AugmentedCovarianceSearch([1, 2], [1], random_state=0)
+    with pytest.raises(InputError, match=r"2 of 24 singular \(first: trial 5\).*positions 5, 17"):
+        table.fit(X, y)
+    made = made_matrices.MadeMatrices(lambda block: np.eye(2)[None] * (np.arange(6) != 4)[block, None, None], 6, 2)
+    with pytest.raises(InputError, match=r"zeros in 1 of 6 matrices \(positions 4\)"):
+        check_spd(made)
 
 
 def test_variance_of_vectors_is_numpys():

@@ -44,12 +44,28 @@ def test_a_bad_channel_without_position_stays_and_is_marked():
     assert any("E3 could not be interpolated" in note for note in serious_notes([cleaned.notes]))
 
 
-def test_a_pair_without_a_place_is_left_out_by_name():
+def test_a_pair_without_a_place_is_kept_as_misc_and_named():
     raw = recording([*(name.rstrip(".") for name in DOTTED), "A2-A1"])
     raw.set_montage("standard_1020", on_missing="ignore", verbose="error")
     cleaned = clean_raw(raw, OPTIONS)
-    assert "A2-A1" not in cleaned.epochs.ch_names and cleaned.interpolated == ("F4",)
-    assert any("A2-A1 left out" in note for note in cleaned.notes)
+    assert cleaned.epochs.get_channel_types(["A2-A1"]) == ["misc"] and cleaned.interpolated == ("F4",)
+    assert "A2-A1" not in cleaned.ch_names
+    assert len(cleaned.ch_names) == cleaned.before.shape[1] == 12  # "Fcz" has no place here
+    assert any(
+        "A2-A1 filtered and cut, not cleaned (misc): no place" in note for note in serious_notes([cleaned.notes])
+    )
+    uncleaned = raw.get_data(["A2-A1"], units=None)  # filtered as the others were, in its own reference
+    start = raw.time_as_index(raw.annotations.onset)[cleaned.kept[0]]
+    kept = cleaned.epochs.get_data(picks=["A2-A1"])[0, 0]
+    np.testing.assert_allclose(kept, uncleaned[0, start : start + len(kept)], rtol=1e-6)
+
+
+def test_channels_of_other_kinds_are_named():
+    raw = recording([*(name.rstrip(".") for name in DOTTED), "ECG"])
+    raw.set_channel_types({"ECG": "ecg"}, verbose="error")
+    cleaned = clean_raw(raw, OPTIONS)
+    assert "ECG" not in cleaned.epochs.ch_names
+    assert "not in the result, as neither brain nor eyes: ECG (ecg)" in cleaned.notes
 
 
 def test_a_proxy_that_is_not_there_is_refused_and_spelling_is_free():

@@ -160,20 +160,24 @@ def test_average_reference_and_dead_channels():
     X -= X.mean(axis=1, keepdims=True)
     X = np.concatenate([X, np.full((8, 1, 300), 5.0)], axis=1)
     assert (select_embedding(X, "ar_order").order, select_embedding(X, "ar_order").lag) == (2, 1)
-    for method in ("mdop", "ami_cao", "autocorrelation"):
-        alone = select_embedding(X[:, :4], method)
-        assert (alone.order, alone.lag) == (select_embedding(X, method).order, select_embedding(X, method).lag)
+    for method in ("mdop", "mdop_multivariate", "ami_cao", "autocorrelation"):
+        alone, beside = (select_embedding(some, method, max_order=4) for some in (X[:, :4], X))
+        assert (alone.order, alone.lag) == (beside.order, beside.lag)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "grid"}, "method must be one of 'mdop', 'ami_cao', 'autocorrelation', 'ar_order', got 'grid'"),
+        (
+            {"method": "grid"},
+            "method must be one of 'mdop', 'mdop_multivariate', 'ami_cao', 'autocorrelation', 'ar_order', got 'grid'",
+        ),
         ({"criterion": "dic"}, "criterion must be 'aic', 'bic' or 'hq', got 'dic'"),
         ({"max_order": 0}, "max_order must be a whole number of at least 1, got 0"),
         ({"max_lag": 2.5}, "max_lag must be a whole number of at least 1, got 2.5"),
         ({"method": "autocorrelation", "lag": 0}, "lag must be a whole number of at least 1, or None, got 0"),
         ({"method": "mdop", "lag": 2}, "finds the lag together with the order"),
+        ({"method": "mdop_multivariate", "lag": 2}, "'mdop_multivariate' finds the lag together with the order"),
     ],
 )
 def test_options_are_checked(options, message):
@@ -188,6 +192,82 @@ def test_bad_signals():
         select_embedding(sines(20, n_times=200), "autocorrelation", lag=60)
     with pytest.raises(InputError, match="got only constant channels"):
         select_embedding(np.ones((3, 2, 100)))
+
+
+def state(flow, start, step, n_times, skip):
+    """All coordinates of a flow, by Runge and Kutta's steps in plain numbers: (3, n_times)."""
+
+    def ahead(point, slope, time):
+        return [value + time * change for value, change in zip(point, slope, strict=True)]
+
+    point, kept = list(start), []
+    for i in range(skip + n_times):
+        if i >= skip:
+            kept.append(point)
+        a = flow(*point)
+        b = flow(*ahead(point, a, step / 2))
+        c = flow(*ahead(point, b, step / 2))
+        d = flow(*ahead(point, c, step))
+        point = ahead(point, [(k + 2 * m + 2 * n + o) / 6 for k, m, n, o in zip(a, b, c, d, strict=True)], step)
+    return np.array(kept).T
+
+
+@pytest.fixture(scope="module")
+def roessler():
+    """a = b = 0.2, c = 5.7; a turn takes 5.9 units of time, 59 samples."""
+    return state(lambda x, y, z: (-y - z, x + 0.2 * y, 0.2 + z * (x - 5.7)), (1.0, 1.0, 1.0), 0.1, 1500, 500)
+
+
+def multivariate(X, **options):
+    return select_embedding(np.atleast_2d(X)[None], "mdop_multivariate", **options)
+
+
+def test_all_coordinates_of_a_system_need_no_delay(roessler):
+    assert multivariate(roessler).order == 1
+    t = 2 * np.pi * np.arange(600) / 40.7
+    assert multivariate([np.sin(t), np.cos(t)]).order == 1  # a circle as it is
+    both = [np.sin(t), np.cos(t), np.sin(np.sqrt(2) * t), np.cos(np.sqrt(2) * t)]
+    assert multivariate(both).order == 1  # and a torus
+
+
+def test_one_coordinate_of_a_system_needs_delays_about_a_quarter_of_a_turn(roessler):
+    """Roessler's attractor unfolds in three dimensions; published delays are 1.2 to 2 units of time or so."""
+    for coordinate in roessler[:2]:
+        found = multivariate(coordinate, max_lag=25)
+        assert found.order == 3
+        assert 8 <= found.lag <= 20
+    assert multivariate(roessler[:2], max_lag=25).order == 2  # a third coordinate is what two lack
+    t = 2 * np.pi * np.arange(600) / 40.7
+    one = multivariate(np.sin(t), max_lag=20)
+    assert (one.order, one.lag) == (2, 10)  # a quarter of the period: neighbours rise and fall the most apart
+
+
+def test_lorenz_attractor_from_one_coordinate(lorenz):
+    found = select_embedding(lorenz[..., :1500], "mdop_multivariate", max_lag=20)
+    assert found.order == 3
+    assert 6 <= found.lag <= 16
+
+
+def test_what_one_oscillator_lacks_another_may_have():
+    """Two sines of one phase are as good as one, and the derivative is largest a quarter of the period later."""
+    t = 2 * np.pi * np.arange(600) / 40.7
+    alike = multivariate([np.sin(t), 3 * np.sin(t)], max_lag=20)
+    assert (alike.order, alike.lag) == (2, 10)
+    # the second oscillator is told by one coordinate alone: one delay, of a quarter of its period, unfolds both
+    mixed = multivariate([np.sin(t), np.cos(t), np.sin(np.sqrt(2) * t)], max_lag=20)
+    assert mixed.order == 2
+    assert abs(mixed.lag - 40.7 / np.sqrt(2) / 4) <= 2
+
+
+def test_order_and_lag_of_trials_are_averaged():
+    t = 2 * np.pi * np.arange(600) / 40.7
+    X = np.stack([[np.sin(t), np.cos(t)], [np.sin(t), np.sin(t)], [np.sin(t), np.sin(t)]])
+    found = select_embedding(X, "mdop_multivariate", max_lag=20)
+    np.testing.assert_array_equal(found.curve["order"], [1, 2, 2])
+    assert found.order == 2
+    assert found.lag == round(found.curve["lag"].mean())
+    one = select_embedding(X, "mdop_multivariate", max_lag=20, max_signals=2)  # one trial of two signals
+    assert len(one.curve["order"]) == 1
 
 
 def test_options_reach_the_choice_inside_covariances():

@@ -149,7 +149,7 @@ def test_names_of_subjects_are_as_many_as_the_subjects(n):
 
 
 def test_each_threshold_that_cannot_be_passed_is_named(X):
-    with pytest.warns(UserWarning, match=r"thresholds of correlation \(5\) and hurst \(9\) find nothing") as told:
+    with pytest.warns(UserWarning, match=r"thresholds of correlation \(5\), hurst \(9\) find nothing") as told:
         find_bad_channels(X, variant="paper", threshold={"variance": 2.0, "correlation": 5.0, "hurst": 9.0})
     assert len(told) == 1
 

@@ -20,6 +20,9 @@ RECORDINGS = ("faster_sim32", "faster_sim20_ref")
 FEW = {"few": "ignore"}
 
 
+pytestmark = pytest.mark.xdist_group("faster_golden")  # one worker prepares what they share
+
+
 @pytest.fixture(scope="module", params=RECORDINGS)
 def golden(request, golden_dir):
     with np.load(golden_dir / "faster" / f"{request.param}.npz") as arrays:

@@ -241,8 +241,14 @@ def test_a_signed_gradient_misses_high_frequency_noise(X):
 
 
 def test_a_threshold_that_cannot_be_passed_is_told(X):
-    with pytest.warns(UserWarning, match=r"10 channels cannot have a z-score beyond 2\.85.*at least 11 channels"):
+    told = (
+        r"stage channels: 10 channels cannot have a z-score beyond 2\.85, so the threshold 3 finds nothing by "
+        "variance, correlation, hurst; at least 11 channels"
+    )
+    with pytest.warns(UserWarning, match=told):
         find_bad_channels(X[:, :10])
+    with pytest.warns(UserWarning, match=r"the threshold 9 finds nothing by hurst; at least 83"):
+        find_bad_channels(X[:, :26], threshold={"hurst": 9.0})
     with pytest.warns(UserWarning, match="at least 27 channels"):
         find_bad_channels(X[:, :26], threshold=5, variant="mne", sfreq=SFREQ)
     find_bad_channels(X[:, :11])
