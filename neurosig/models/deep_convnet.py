@@ -21,7 +21,7 @@ from neurosig.models.convnet_weights import (
     first_state,
     time_space_entries,
 )
-from neurosig.models.eegnet_family import FamilyNetwork, check_window, chosen, samples, signal_sizes
+from neurosig.models.eegnet_family import FamilyNetwork, chosen, samples, signal_sizes
 from neurosig.models.keras_weights import Entry, batch_norm
 from neurosig.nn.time_space import TimeThenSpace, convolve_time, space_time_convolution
 
@@ -127,19 +127,21 @@ class DeepConvNet(FamilyNetwork, _braindecode.Deep4Net):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
     ):
-        given = self.__dict__.get("_braindecode_init_kwargs")
-        signal = (n_chans, n_outputs, n_times, chs_info, input_window_seconds, sfreq)
-        _, _, length, rate = signal_sizes("DeepConvNet", *signal)
+        signal: dict[str, Any] = {
+            "n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds, "sfreq": sfreq,
+        }  # fmt: skip
+        _, _, length, rate = signal_sizes("DeepConvNet", **signal)
         names = {"max_norm": max_norm, "conv_max_norm": conv_max_norm, "norm_rate": norm_rate}
         option = chosen("DeepConvNet", VARIANTS, variant, drop_head=drop_head, conv_bias=conv_bias, **names)
         kernel, window = _deep_sizes(variant, rate, filter_length, pool_time_length)
-        minimum = self.minimum_n_times(filter_length=kernel, pool_time_length=window)
-        check_window("DeepConvNet", length, minimum, ADVICE)
-        super().__init__(
-            n_chans=n_chans,
-            n_outputs=n_outputs,
-            n_times=n_times,
-            final_conv_length=self.head_length(length, filter_length=kernel, pool_time_length=window),
+        sizes: dict[str, Any] = {"filter_length": kernel, "pool_time_length": window}
+        self._construct(
+            signal,
+            length,
+            ADVICE,
+            sizes,
+            final_conv_length=self.head_length(length, **sizes),
             n_filters_time=n_filters_time,
             n_filters_spat=n_filters_spat,
             n_filters_2=n_filters_2,
@@ -155,12 +157,7 @@ class DeepConvNet(FamilyNetwork, _braindecode.Deep4Net):
             later_pool_mode=pool_mode,
             drop_prob=drop_prob,
             batch_norm_alpha=batch_norm_alpha,
-            chs_info=chs_info,
-            input_window_seconds=input_window_seconds,
-            sfreq=sfreq,
         )
-        self._braindecode_init_kwargs = given
-        self.min_n_times = minimum
         self.fused = fused
         self.conv_bias = bool(option["conv_bias"])
         first: Any = self.get_submodule("conv_time_spat")

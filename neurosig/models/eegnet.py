@@ -12,7 +12,7 @@ from torch import nn
 
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import InputError, UsageError
-from neurosig.models.eegnet_family import FamilyNetwork, check_window, chosen, samples, signal_sizes
+from neurosig.models.eegnet_family import FamilyNetwork, chosen, samples, signal_sizes
 from neurosig.models.keras_weights import Entry, batch_norm, separable
 from neurosig.nn.padding import SameConv2d, padding_of
 from neurosig.nn.projected_convolution import can_project, project_and_filter
@@ -135,9 +135,11 @@ class EEGNet(FamilyNetwork, _braindecode.EEGNet):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
     ):
-        given = self.__dict__.get("_braindecode_init_kwargs")
-        signal = (n_chans, n_outputs, n_times, chs_info, input_window_seconds, sfreq)
-        _, _, length, rate = signal_sizes("EEGNet", *signal)
+        signal: dict[str, Any] = {
+            "n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds, "sfreq": sfreq,
+        }  # fmt: skip
+        _, _, length, rate = signal_sizes("EEGNet", **signal)
         option = chosen(
             "EEGNet",
             VARIANTS,
@@ -161,13 +163,12 @@ class EEGNet(FamilyNetwork, _braindecode.EEGNet):
             "pool2_kernel_size": pool2_kernel_size,
         }
         padding = option["padding"]
-        minimum = self.minimum_n_times(padding=padding, **sizes)
-        check_window("EEGNet", length, minimum, _ADVICE)
         with use_log_level("ERROR"):  # braindecode warns, through mne, of its own default classifier
-            super().__init__(
-                n_chans=n_chans,
-                n_outputs=n_outputs,
-                n_times=n_times,
+            self._construct(
+                signal,
+                length,
+                _ADVICE,
+                {"padding": padding, **sizes},
                 final_conv_length=self.head_length(length, padding=padding, **sizes),
                 pool_mode=pool_mode,
                 F1=option["F1"],
@@ -178,13 +179,8 @@ class EEGNet(FamilyNetwork, _braindecode.EEGNet):
                 batch_norm_eps=batch_norm_eps,
                 drop_prob=option["drop_prob"],
                 final_layer_with_constraint=final_layer_with_constraint,
-                chs_info=chs_info,
-                input_window_seconds=input_window_seconds,
-                sfreq=sfreq,
                 **sizes,
             )
-        self._braindecode_init_kwargs = given
-        self.min_n_times = minimum
         self.padding = padding
         self.fused = fused
         if padding == "keras":

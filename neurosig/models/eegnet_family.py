@@ -35,6 +35,34 @@ class FamilyNetwork:
     _head: ClassVar[str] = "final_layer"
     _fixed_length: ClassVar[bool] = False  # whether longer windows than those it was built for are refused
 
+    # -- construction -------------------------------------------------------------------------------------------------
+
+    def _construct(
+        self, signal: Mapping[str, Any], n_times: int, advice: str, sizes: Mapping[str, Any], **options: Any
+    ) -> None:
+        """Refuse windows that are too short, then call the constructor of the class that comes after this mixin.
+
+        Parameters
+        ----------
+        signal : dict
+            n_chans and the like, as they were given.
+        n_times : int
+            Samples of a window, as `signal_sizes` completed them.
+        advice : str
+            What the message says to do about short windows.
+        sizes : dict
+            Lengths in samples that `minimum_n_times` goes by.
+        **options
+            Further arguments of that constructor.
+        """
+        minimum = self.minimum_n_times(**sizes)
+        check_window(type(self).__name__, n_times, minimum, advice)
+        given = self.__dict__.get("_braindecode_init_kwargs")  # braindecode's own constructor would note its own
+        super().__init__(**signal, **options)
+        if given is not None:
+            self._braindecode_init_kwargs = given
+        self.min_n_times = minimum
+
     # -- max-norm ---------------------------------------------------------------------------------------------------
 
     def _limit_norms(self, limits: Mapping[str, float | None], how: str) -> None:
@@ -197,6 +225,7 @@ def shortest(cls: Any, length: int = 1, **options: Any) -> int:
 
 def signal_sizes(
     name: str,
+    *,
     n_chans: int | None,
     n_outputs: int | None,
     n_times: int | None,

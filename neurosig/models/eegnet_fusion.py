@@ -11,7 +11,7 @@ from torch import nn
 
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import InputError, UsageError
-from neurosig.models.eegnet_family import FamilyNetwork, check_window, chosen, samples, signal_sizes
+from neurosig.models.eegnet_family import FamilyNetwork, chosen, samples, signal_sizes
 from neurosig.models.keras_weights import Entry, batch_norm, separable
 from neurosig.nn.padding import SameConv2d
 from neurosig.nn.projected_convolution import LagMoments, can_project, lag_moments, project_and_filter
@@ -112,26 +112,19 @@ class EEGNetFusion(FamilyNetwork, _base.EEGModuleMixin, nn.Module):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
     ):
-        signal = (n_chans, n_outputs, n_times, chs_info, input_window_seconds, sfreq)
-        channels, outputs, length, rate = signal_sizes("EEGNetFusion", *signal)
+        signal: dict[str, Any] = {
+            "n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds, "sfreq": sfreq,
+        }  # fmt: skip
+        channels, outputs, length, rate = signal_sizes("EEGNetFusion", **signal)
         option = chosen("EEGNetFusion", VARIANTS, variant, kernel_lengths=kernel_lengths, separable=separable)
         if option["separable"] not in ("time", "reference"):
             raise UsageError(f"separable is 'time' or 'reference'; got {option['separable']!r}")
         if not len(F1) == len(option["kernel_lengths"]) == len(separable_lengths) >= 1:
             raise UsageError("F1, kernel_lengths and separable_lengths have one entry for each branch")
         kernels = [samples(kernel, rate, "kernel_lengths") for kernel in option["kernel_lengths"]]
-        minimum = self.minimum_n_times()
-        check_window("EEGNetFusion", length, minimum, "Pass longer windows")
-        super().__init__(
-            n_outputs=n_outputs,
-            n_chans=n_chans,
-            chs_info=chs_info,
-            n_times=n_times,
-            input_window_seconds=input_window_seconds,
-            sfreq=sfreq,
-        )
+        self._construct(signal, length, "Pass longer windows", {})
         self.F1, self.D = tuple(F1), D
-        self.min_n_times = minimum
         self.fused = fused
         norm: dict[str, Any] = {"momentum": batch_norm_momentum, "eps": batch_norm_eps}
         across = option["separable"] == "reference"

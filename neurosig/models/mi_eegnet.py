@@ -11,7 +11,7 @@ from torch import nn
 
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import InputError
-from neurosig.models.eegnet_family import FamilyNetwork, check_window, samples, signal_sizes
+from neurosig.models.eegnet_family import FamilyNetwork, samples, signal_sizes
 from neurosig.models.keras_weights import Entry, batch_norm, separable
 from neurosig.nn.padding import SameConv2d
 from neurosig.nn.projected_convolution import can_project, project_and_filter
@@ -95,21 +95,14 @@ class MIEEGNet(FamilyNetwork, _base.EEGModuleMixin, nn.Module):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
     ):
-        signal = (n_chans, n_outputs, n_times, chs_info, input_window_seconds, sfreq)
-        channels, outputs, length, rate = signal_sizes("MIEEGNet", *signal)
+        signal: dict[str, Any] = {
+            "n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds, "sfreq": sfreq,
+        }  # fmt: skip
+        channels, outputs, length, rate = signal_sizes("MIEEGNet", **signal)
         kernel = samples(kernel_length, rate)
-        minimum = self.minimum_n_times()
-        check_window("MIEEGNet", length, minimum, "Pass longer windows")
-        super().__init__(
-            n_outputs=n_outputs,
-            n_chans=n_chans,
-            chs_info=chs_info,
-            n_times=n_times,
-            input_window_seconds=input_window_seconds,
-            sfreq=sfreq,
-        )
+        self._construct(signal, length, "Pass longer windows", {})
         self.D = D
-        self.min_n_times = minimum
         self.fused = fused
         norm: dict[str, Any] = {"momentum": batch_norm_momentum, "eps": batch_norm_eps}
         maps = F1 * D

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 from torch import nn
 
@@ -17,16 +15,18 @@ from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
 from neurosig.models.net_data import (
-    check_names,
+    check_like_fitted,
     check_trials,
     content_digest,
     known_spec,
     samples_of,
-    signal_scale,
+    signal_sd,
+    some_sd,
     validation_split,
 )
 from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
-from neurosig.models.net_pretrained import fitted_network, start_from
+from neurosig.models.net_parameters import NetParameters
+from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network
 from neurosig.models.net_storage import NetStorage
 from neurosig.training.augmentation import make_augmentation
 from neurosig.training.batches import Batches, Trials
@@ -34,6 +34,7 @@ from neurosig.training.checkpoint import checkpoint_seed
 from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.distributed import processes
 from neurosig.training.nets import run_network, train_network
+from neurosig.training.prepared import prepare_trials
 from neurosig.training.settings import TrainingSettings
 
 __all__ = ["NetEstimator"]
@@ -50,14 +51,17 @@ class Task(NamedTuple):
         Outputs of the network.
     loss : callable or None
         See `train_network`.
+    classes : array of shape (n_classes,), or None
+        Labels that the class numbers stand for.
     """
 
     y: np.ndarray
     n_outputs: int
     loss: Callable[..., torch.Tensor] | None
+    classes: np.ndarray | None = None
 
 
-class NetEstimator(NetStorage, BaseEstimator):
+class NetEstimator(NetStorage, NetParameters):
     """Base of `NetClassifier` and `NetRegressor`."""
 
     # a network tells channels apart by their place
@@ -90,6 +94,8 @@ class NetEstimator(NetStorage, BaseEstimator):
         """Checked signals, weights, groups."""
         if y is None:
             raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        if self.warm_start and "_weights" in vars(self):
+            _ = self.module_  # built from what was read, before the sizes of these trials take the place of its own
         self._spec, self._sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
         X = check_trials(self, X, reset=True)
         if self._spec is not None and self._spec.n_channels != X.shape[1]:
@@ -124,35 +130,34 @@ class NetEstimator(NetStorage, BaseEstimator):
         settings = self._settings(seed, folder)
         process = processes(self.device)
         device = process.device if process.world > 1 or self.device == "accelerate" else resolve_device(self.device)
-        n_times = int(X.shape[2])
-        window = samples_of("window", self.window, self._sfreq, n_times)
-        step = samples_of("window_step", self.window_step, self._sfreq, n_times)
-        if step is not None and window is None:
-            raise UsageError("window_step goes with window; give both in seconds")
-        trials = Trials(X, window, step, device)
+        trials = self._cut(X, device)
         index = np.arange(int(X.shape[0])) if weight is None else np.flatnonzero(weight)
         train, valid = validation_split(
             task.y, index, groups, self.validation, classes=task.loss is None, random_state=seed
         )
-        if self.pretrained is not None and self.scale == "std":
-            scale = float(fitted_network(self.pretrained, type(self), cls).scale_)
-        else:
-            scale = self._scale(X, train, weight)
-        previous = self.module_ if self.warm_start and "_network" in vars(self) else None
         with seeded(seed, device):
             module = build_module(
                 cls, self.module_params, n_chans=trials.shape[0], n_outputs=task.n_outputs, n_times=trials.shape[1],
                 sfreq=self._sfreq, chs_info=self._channels(), device=device,
             )  # fmt: skip
-            frozen = self._start(module, previous, trials.shape, device)
-            target = torch.as_tensor(self._prepare_target(task.y, train, weight))
-            options = {
+            classes = None if task.classes is None else task.classes.tolist()
+            start = self._starting_point(module, classes, trials.shape)
+            if start is not None:
+                copy_weights(module, start, classes)
+            scale = start.scale if start is not None and self.scale == "std" else self._scale(X, train, weight)
+            frozen = self._freeze(module)
+            target = torch.as_tensor(self._prepare_target(task.y, train, weight, start))
+            options: dict[str, Any] = {
                 "batch_size": self.batch_size, "scale": scale, "device": device,
                 "weight": None if weight is None else torch.as_tensor(weight, dtype=torch.float32),
             }  # fmt: skip
+            augment = self._augmentation(trials.shape[1], seed, weight)
+            if augment is None:
+                used = train if valid is None else np.union1d(train, valid)
+                trials, options = prepare_trials(module.to(device), trials, used, **options) or (trials, options)
             batches = Batches(
                 trials, target, train, **options, generator=torch.Generator().manual_seed(seed),
-                augment=self._augmentation(trials.shape[1], seed, weight), rank=process.rank, world=process.world,
+                augment=augment, rank=process.rank, world=process.world,
             )  # fmt: skip
             check = None if valid is None else Batches(trials, target, valid, **options)
             if identity is not None:
@@ -173,16 +178,29 @@ class NetEstimator(NetStorage, BaseEstimator):
             parameter.requires_grad_(True)
             parameter.grad = None
         self._network, self._device, self._n_outputs = module, device, task.n_outputs
-        self.seed_, self.scale_, self.n_times_, self.sfreq_ = seed, scale, n_times, self._sfreq
-        self.window_, self.window_step_ = window, trials.step if window is not None else None
-        self.spec_ = None if self._spec is None else self._spec.replace(n_times=n_times)
+        self.signal_sd_ = some_sd(X, train)
+        self.seed_, self.scale_, self.n_times_, self.sfreq_ = seed, scale, int(X.shape[2]), self._sfreq
+        self.window_ = None if self.window is None else trials.window
+        self.window_step_ = None if self.window is None else trials.step
+        self.spec_ = None if self._spec is None else self._spec.replace(n_times=self.n_times_)
         self.history_, self.best_epoch_, self.stopped_ = record.history, record.best_epoch, record.stopped
         self.seconds_ = record.seconds
         self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
         logger.info("%s: %s; weights of epoch %d", cls.__name__, record.stopped, record.best_epoch)
         return self
 
-    def _prepare_target(self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    def _cut(self, X: Any, device: torch.device) -> Trials:
+        """The trials, cut to windows."""
+        n_times = int(X.shape[2])
+        window = samples_of("window", self.window, self._sfreq, n_times)
+        step = samples_of("window_step", self.window_step, self._sfreq, n_times)
+        if step is not None and window is None:
+            raise UsageError("window_step goes with window; give both in seconds")
+        return Trials(X, window, step, device)
+
+    def _prepare_target(
+        self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None, start: Start | None
+    ) -> np.ndarray:
         """What the network is to give, from class numbers or values."""
         return y
 
@@ -192,7 +210,7 @@ class NetEstimator(NetStorage, BaseEstimator):
         if isinstance(self.scale, str):
             if self.scale != "std":
                 raise UsageError(f"scale must be 'std', a positive number or None, got {self.scale!r}")
-            return signal_scale(X, train, weight)
+            return signal_sd(X, train, weight) or 1.0
         if isinstance(self.scale, bool) or not 0 < self.scale < np.inf:
             raise UsageError(f"scale must be 'std', a positive number or None, got {self.scale!r}")
         return float(self.scale)
@@ -203,22 +221,26 @@ class NetEstimator(NetStorage, BaseEstimator):
             return None
         return self._spec.to_mne()["chs"]
 
-    def _start(
-        self, module: nn.Module, previous: nn.Module | None, shape: tuple[int, int], device: torch.device
-    ) -> tuple[nn.Module, ...]:
-        """Put weights from elsewhere into the module, freeze what is not trained; the layers that keep statistics."""
+    def _starting_point(self, module: nn.Module, classes: list[Any] | None, shape: tuple[int, int]) -> Start | None:
+        """The network that this training starts from: the one of the fit before, the pretrained one, or none."""
         if self.trainable not in ("all", "head"):
             raise UsageError(f"trainable must be 'all' or 'head', got {self.trainable!r}")
-        if previous is not None:
-            fits = [tuple(value.shape) for value in previous.state_dict().values()]
-            if type(previous) is type(module) and fits == [tuple(v.shape) for v in module.state_dict().values()]:
-                module.load_state_dict(copy.deepcopy(previous.state_dict()))
-                return ()
+        if self.trainable == "head" and self.pretrained is None:
+            raise UsageError("trainable='head' trains the last layer of a pretrained network; pass pretrained=...")
+        if self.warm_start and "_network" in vars(self):
+            previous = Start.of(self, "the fit before")
+            forms = [[tuple(v.shape) for v in m.state_dict().values()] for m in (previous.module, module)]
+            if type(previous.module) is type(module) and forms[0] == forms[1] and previous.classes == classes:
+                return previous
+            logger.info("warm_start: network, signals or classes are others than in the fit before; starting anew")
         if self.pretrained is None:
-            if self.trainable == "head":
-                raise UsageError("trainable='head' trains the last layer of a pretrained network; pass pretrained=...")
-            return ()
-        start_from(module, self.pretrained, type(self), shape, self._spec, self._sfreq)
+            return None
+        source = fitted_network(self.pretrained, type(self), type(module))
+        check_source(source, type(module), shape, self._spec, self._sfreq)
+        return Start.of(source, "the pretrained network")
+
+    def _freeze(self, module: nn.Module) -> tuple[nn.Module, ...]:
+        """Freeze what is not trained; the layers that keep their statistics."""
         if self.trainable == "all":
             return ()
         head = head_of(module)
@@ -261,6 +283,8 @@ class NetEstimator(NetStorage, BaseEstimator):
             "signals": None if self._spec is None else self._spec.to_dict(),
             "sampling rate": self._sfreq,
             "start": None if start is None else content_digest(_weights_as_one(start)),
+            # whether the last layer is kept goes by the labels
+            **({} if start is None or task.classes is None else {"labels": task.classes.tolist()}),
             "data": content,
             "seed": None if self.random_state is None else seed,
         }
@@ -269,13 +293,7 @@ class NetEstimator(NetStorage, BaseEstimator):
         """Outputs of all windows, (n_trials, n_windows, n_outputs)."""
         check_is_fitted(self)
         module = self.module_
-        check_names(self.spec_, X, type(self).__name__)
-        X = check_trials(self, X, reset=False)
-        if X.shape[2] != self.n_times_:
-            raise ChannelError(
-                f"expected trials of {self.n_times_} samples, as {type(self).__name__} was fitted on, got "
-                f"{X.shape[2]}; cut or resample them alike"
-            )
+        X = check_like_fitted(self, X)
         device = self._device
         trials = Trials(X, self.window_, self.window_step_, device)
         n = int(X.shape[0])

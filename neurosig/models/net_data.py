@@ -3,31 +3,38 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import sys
+import warnings
 from collections.abc import Iterator
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
 from neurosig.core.channel_names import canonical_name, listed
-from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.errors import ChannelError, InputError, UnitWarning, UsageError
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.core.validation import check_finite, check_signals
 from neurosig.training.batches import is_stream
 
 __all__ = [
+    "check_amplitude",
+    "check_like_fitted",
     "check_names",
     "check_trials",
     "compare_specs",
     "content_digest",
     "known_spec",
     "samples_of",
-    "signal_scale",
+    "signal_sd",
+    "some_sd",
     "validation_split",
 ]
 
 _PIECE = 8 << 20  # bytes read at once
+_SOME = 64  # trials that settle the unit of any number
 
 
 def check_trials(estimator: Any, X: Any, *, reset: bool) -> Any:
@@ -79,8 +86,8 @@ def _pieces(X: Any, trials: np.ndarray | None = None) -> Iterator[tuple[int, np.
         yield start, read_stream(X, rows).numpy() if is_stream(X) else np.asarray(X[rows], dtype=np.float32)
 
 
-def signal_scale(X: Any, trials: np.ndarray, weight: np.ndarray | None = None) -> float:
-    """Standard deviation of all samples of all channels of some trials about their mean, one where they are flat.
+def signal_sd(X: Any, trials: np.ndarray, weight: np.ndarray | None = None) -> float:
+    """Standard deviation of all samples of all channels of some trials about their mean, exactly 0 where they are flat.
 
     Parameters
     ----------
@@ -106,7 +113,44 @@ def signal_scale(X: Any, trials: np.ndarray, weight: np.ndarray | None = None) -
     center = np.average(mean, weights=share)
     spread = float(np.sqrt(np.average(variance + (mean - center) ** 2, weights=share)))
     # rounding leaves signals that are flat with an offset a spread of about 1e-8 times the offset
-    return 1.0 if spread <= 10 * np.finfo(np.float32).eps * abs(center) else spread
+    return spread if spread > 10 * np.finfo(np.float32).eps * abs(center) else 0.0
+
+
+def some_sd(X: Any, trials: np.ndarray | None = None) -> float:
+    """Standard deviation of 64 trials at most, evenly spread over those given: enough to tell a unit by."""
+    trials = np.arange(int(X.shape[0])) if trials is None else trials
+    return signal_sd(X, trials[:: max(1, -(-len(trials) // _SOME))])
+
+
+def check_amplitude(estimator: Any, X: Any) -> None:
+    """Warn of signals so much larger or smaller than those trained on that their unit must be another.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted, with ``signal_sd_``.
+    X : array of shape (n_trials, n_channels, n_times)
+        Checked signals.
+
+    Warns
+    -----
+    UnitWarning
+        If standard deviations differ by a factor of more than a thousand; flat signals say nothing. Python shows a
+        warning of the same words once.
+    """
+    fitted = getattr(estimator, "signal_sd_", 0.0)  # a network stored by an earlier version does not know it
+    if not fitted or getattr(estimator.module_, "unit_free", False):
+        return
+    ratio = some_sd(X) / fitted
+    if ratio and not 1e-3 <= ratio <= 1e3:
+        told = f"{10.0 ** round(math.log10(ratio if ratio > 1 else 1 / ratio)):.0e} times"
+        warnings.warn(
+            f"signals are about {told} {'larger' if ratio > 1 else 'smaller'} than those that "
+            f"{type(estimator).__name__} was fitted on, as if their unit were another; convert them to "
+            f"{'that of the training' if estimator.spec_ is None else estimator.spec_.unit}",
+            UnitWarning,
+            stacklevel=3,
+        )
 
 
 def validation_split(
@@ -140,33 +184,51 @@ def validation_split(
     train, valid : array of int, array of int or None
         Positions, ascending. None where nothing validates, which is also so, and said in the log, where trials or
         groups are too few for both sides to be of use.
-    """
-    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
 
+    Raises
+    ------
+    UsageError
+        If `share` is none, or so large that it is what leaves too little to train on.
+    """
     if share is None:
         return index, None
     if isinstance(share, bool | str) or not 0 < share < 1:
         raise UsageError(f"validation must be a share between 0 and 1, or None, got {share!r}")
-    target = y[index]
-    found: tuple[np.ndarray, np.ndarray] | None = None
-    why = f"{len(index)} trials are too few"
-    if groups is not None:
-        owners = groups[index]
-        n_groups = len(np.unique(owners))
-        why = f"{n_groups} groups are too few"
-        if n_groups >= 2 and classes:
-            found = _grouped(target, owners, share, random_state)
-        elif n_groups >= 2:
-            split = GroupShuffleSplit(1, test_size=share, random_state=random_state)
-            found = _try_split(split, target, owners)
-    elif classes:
-        found = _try_split(StratifiedShuffleSplit(1, test_size=share, random_state=random_state), target, None)
-    else:
-        found = _try_split(ShuffleSplit(1, test_size=share, random_state=random_state), target, None)
-    if found is None or (classes and len(np.unique(target[found[0]])) < len(np.unique(target))):
-        logger.warning("no validation part: %s; all of them are trained on, up to max_epochs", why)
+    target, owners = y[index], None if groups is None else groups[index]
+    found = _split(target, owners, share, classes, random_state)
+    if found is None:
+        of = f"{len(index)} trials" if owners is None else f"{len(np.unique(owners))} groups"
+        if share > 0.5 and _split(target, owners, 0.5, classes, random_state) is not None:
+            raise UsageError(
+                f"validation={share:g} of {of} leaves too few to train on"
+                f"{f' {len(np.unique(target))} classes' if classes else ''}; give a smaller share, such as 0.2"
+            )
+        logger.warning("no validation part: %s are too few; all of them are trained on, up to max_epochs", of)
         return index, None
-    return np.sort(index[found[0]]), np.sort(index[found[1]])
+    train, valid = found
+    if classes and len(np.unique(target[valid])) < 2 <= len(np.unique(target)):
+        logger.warning("all %d validation trials are of one class; give a larger share", len(valid))
+    return np.sort(index[train]), np.sort(index[valid])
+
+
+def _split(
+    y: np.ndarray, groups: np.ndarray | None, share: float, classes: bool, seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both parts, each of use: all classes among what is trained on; None where there are none such."""
+    from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit, StratifiedShuffleSplit
+
+    if groups is not None and len(np.unique(groups)) < 2:
+        return None
+    if groups is not None and classes:
+        found = _grouped(y, groups, share, seed)
+    elif groups is not None:
+        found = _try_split(GroupShuffleSplit(1, test_size=share, random_state=seed), y, groups)
+    else:
+        kind = StratifiedShuffleSplit if classes else ShuffleSplit
+        found = _try_split(kind(1, test_size=share, random_state=seed), y, None)
+    if found is not None and classes and len(np.unique(y[found[0]])) < len(np.unique(y)):
+        return None
+    return found
 
 
 def _try_split(split: Any, y: np.ndarray, groups: np.ndarray | None) -> tuple[np.ndarray, np.ndarray] | None:
@@ -203,10 +265,14 @@ def known_spec(X: Any, info: Any, ch_names: Any, sfreq: float | None) -> tuple[S
     Raises
     ------
     UsageError
-        If two of them disagree.
+        If two of them disagree, or one is not what it must be.
     """
     mne = sys.modules.get("mne")
     spec: SignalSpec | None = None
+    if sfreq is not None and (isinstance(sfreq, bool) or not isinstance(sfreq, Real) or not 0 < sfreq < math.inf):
+        raise UsageError(f"sfreq must be a number of Hz above 0, or None, got {sfreq!r}")
+    if isinstance(ch_names, str):
+        raise UsageError(f"ch_names must be a list of names, one a channel, got the text {ch_names!r}")
     if mne is not None and isinstance(X, mne.BaseEpochs):
         spec = SignalSpec.from_mne(X.info, n_times=len(X.times), tmin=float(X.tmin))
     elif isinstance(info, SignalSpec):
@@ -239,6 +305,38 @@ def check_names(spec: SignalSpec | None, X: Any, who: str) -> None:
     if spec is None or mne is None or not isinstance(X, mne.BaseEpochs):
         return
     compare_specs(spec, SignalSpec.from_mne(X.info), who)
+
+
+def check_like_fitted(estimator: Any, X: Any) -> Any:
+    """Trials as a fitted estimator takes them; memory maps and Zarr arrays stay on disk.
+
+    Parameters
+    ----------
+    estimator : NetClassifier or NetRegressor
+        Fitted.
+    X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+        Signals.
+
+    Returns
+    -------
+    array of shape (n_trials, n_channels, n_times)
+        See `check_trials`.
+
+    Raises
+    ------
+    ChannelError
+        If channels, sampling rate, unit or length are others than in the fit.
+    """
+    who = type(estimator).__name__
+    check_names(estimator.spec_, X, who)
+    X = check_trials(estimator, X, reset=False)
+    if X.shape[2] != estimator.n_times_:
+        raise ChannelError(
+            f"expected trials of {estimator.n_times_} samples, as {who} was fitted on, got {X.shape[2]}; cut or "
+            "resample them alike"
+        )
+    check_amplitude(estimator, X)
+    return X
 
 
 def compare_specs(fitted: SignalSpec, now: SignalSpec, who: str) -> None:

@@ -17,7 +17,10 @@ from torch import nn
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import InputError, UsageError
 
-__all__ = ["build_module", "head_of", "module_names", "module_path", "normalisation_layers", "resolve_module"]
+__all__ = [
+    "braindecode_models", "build_module", "head_of", "module_names", "module_options", "module_path",
+    "normalisation_layers", "own_names", "resolve_module",
+]  # fmt: skip
 
 _SIGNATURE = ("n_chans", "n_outputs", "n_times", "sfreq", "chs_info", "input_window_seconds")
 _LONGEST = 1 << 15  # samples; beyond, no shortest window is looked for
@@ -28,7 +31,7 @@ _CHANNELS_LAST = frozenset({"CTNet", "Deep4Net", "EEGConformer", "EEGITNet", "EE
 
 def module_names() -> list[str]:
     """Names that `resolve_module` takes: networks of ours, then braindecode's, sorted."""
-    return sorted({*_own_names(), *_braindecode_models()})
+    return sorted({*own_names(), *braindecode_models()})
 
 
 def resolve_module(module: Any) -> type[nn.Module]:
@@ -57,20 +60,33 @@ def resolve_module(module: Any) -> type[nn.Module]:
             f"module must be the class of a network or its name, got {type(module).__name__}; a built network has its "
             "sizes fixed: give the class, and its options as module_params"
         )
-    found = _own(module) or _braindecode_models().get(module)
+    found = _own(module) or braindecode_models().get(module)
     if found is None:
         near = difflib.get_close_matches(module, module_names(), n=4, cutoff=0.4)
         raise UsageError(
             f"no network is called {module!r}; "
-            + (f"did you mean {', '.join(near)}?" if near else "see neurosig.models and braindecode.models")
+            + (f"did you mean {', '.join(near)}? " if near else "")
+            + "neurosig.models.list_networks() and `neurosig networks` list them"
         )
     return found
 
 
 def module_path(cls: type[nn.Module]) -> str:
     """The name by which `resolve_module` finds a class again, else its full path."""
-    known = _own(cls.__name__) or _braindecode_models().get(cls.__name__)
+    known = _own(cls.__name__) or braindecode_models().get(cls.__name__)
     return cls.__name__ if known is cls else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def module_options(cls: type[nn.Module]) -> dict[str, Any] | None:
+    """A network's own options and their defaults (None where one must be given); None if it takes any."""
+    accepted = inspect.signature(cls).parameters
+    if any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in accepted.values()):
+        return None
+    return {
+        name: None if entry.default is inspect.Parameter.empty else entry.default
+        for name, entry in accepted.items()
+        if name not in _SIGNATURE and entry.kind is not inspect.Parameter.VAR_POSITIONAL
+    }
 
 
 def build_module(
@@ -121,7 +137,7 @@ def build_module(
     if chs_info is not None:
         known["chs_info"] = chs_info
     accepted = inspect.signature(cls).parameters
-    _check_params(cls, params, accepted)
+    _check_params(cls, params)
     known = {name: value for name, value in known.items() if name in accepted}
     missing = [name for name in _SIGNATURE if name in accepted and name not in known
                and accepted[name].default is inspect.Parameter.empty and name not in params]  # fmt: skip
@@ -219,11 +235,11 @@ def _try(cls: type[nn.Module], options: dict[str, Any], n_chans: int, n_outputs:
     return module
 
 
-def _check_params(cls: type[nn.Module], params: Mapping[str, Any], accepted: Mapping[str, Any]) -> None:
-    if any(entry.kind is inspect.Parameter.VAR_KEYWORD for entry in accepted.values()):
+def _check_params(cls: type[nn.Module], params: Mapping[str, Any]) -> None:
+    own = module_options(cls)
+    if own is None:
         return
-    own = [name for name in accepted if name not in _SIGNATURE]
-    if unknown := sorted(set(params) - set(accepted)):
+    if unknown := sorted(set(params) - set(inspect.signature(cls).parameters)):
         near = difflib.get_close_matches(unknown[0], own, n=3, cutoff=0.5) or own
         raise UsageError(
             f"{cls.__name__} has no option {unknown[0]!r} (in module_params); it has {', '.join(near) or 'none'}"
@@ -312,13 +328,15 @@ def _own(name: str) -> type[nn.Module] | None:
     return found if isinstance(found, type) and issubclass(found, nn.Module) else None
 
 
-def _own_names() -> list[str]:
+def own_names() -> list[str]:
+    """Names of our networks."""
     import neurosig.models
 
     return [name for name in neurosig.models._NAMES if _own(name) is not None]
 
 
-def _braindecode_models() -> dict[str, type[nn.Module]]:
+def braindecode_models() -> dict[str, type[nn.Module]]:
+    """Networks of the installed braindecode, by name."""
     package = import_braindecode("braindecode.models")
     found = {name: getattr(package, name, None) for name in package.__all__}
     return {name: kind for name, kind in found.items() if isinstance(kind, type) and issubclass(kind, nn.Module)}

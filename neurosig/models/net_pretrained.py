@@ -3,40 +3,68 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, UsageError
+from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.models.net_data import compare_specs
 from neurosig.models.net_hub import local_folder
 from neurosig.models.net_module import head_of, module_path
 from neurosig.models.net_storage import stored_module
 
-__all__ = ["fitted_network", "start_from"]
+__all__ = ["Start", "check_source", "copy_weights", "fitted_network"]
 
 
-def start_from(
-    module: nn.Module,
-    pretrained: Any,
-    kind: type,
-    shape: tuple[int, int],
-    spec: SignalSpec | None,
-    sfreq: float | None,
-) -> None:
-    """Copy weights into a module; the last layer keeps its own where the number of outputs differs.
+class Start(NamedTuple):
+    """A trained network that another training starts from, and what its weights go with.
 
     Parameters
     ----------
     module : nn.Module
-        What is going to be trained.
-    pretrained : estimator, FrozenEstimator, or path-like
-        A fitted estimator, or the folder that its ``save_pretrained`` wrote, here or on the Hub ("owner/name").
-    kind : type
-        Class of the estimator, for reading the folder.
+        The network.
+    scale : float
+        What its signals were divided by.
+    classes : list or None
+        Labels that it tells apart.
+    target : (float, float) or None
+        Mean and standard deviation by which its targets were standardised.
+    name : str
+        What messages call it.
+    """
+
+    module: nn.Module
+    scale: float
+    classes: list[Any] | None
+    target: tuple[float, float] | None
+    name: str
+
+    @classmethod
+    def of(cls, estimator: Any, name: str) -> Start:
+        """What a fitted estimator knows."""
+        classes = getattr(estimator, "classes_", None)
+        target = (estimator.target_mean_, estimator.target_sd_) if hasattr(estimator, "target_mean_") else None
+        return cls(
+            estimator.module_, float(estimator.scale_), None if classes is None else classes.tolist(), target, name
+        )
+
+
+def check_source(
+    source: Any, cls: type[nn.Module], shape: tuple[int, int], spec: SignalSpec | None, sfreq: float | None
+) -> None:
+    """Check the contract between a fitted estimator and the training that is to start from it.
+
+    Parameters
+    ----------
+    source : estimator
+        Fitted.
+    cls : type
+        The network that is going to be trained.
     shape : tuple of int
         Channels and samples of the windows at hand.
     spec : SignalSpec or None
@@ -47,16 +75,14 @@ def start_from(
     Raises
     ------
     UsageError
-        If there is nothing fitted, or its network is another.
+        If its network is another.
     ChannelError
         If channels, window or sampling rate differ.
     """
-    source = fitted_network(pretrained, kind, type(module))
-    trained = source.module_
-    if type(trained) is not type(module):
+    trained = type(source.module_)
+    if trained is not cls:
         raise UsageError(
-            f"pretrained holds the weights of {type(trained).__name__}, this network is {type(module).__name__}; "
-            "give the same module"
+            f"pretrained holds the weights of {trained.__name__}, this network is {cls.__name__}; give the same module"
         )
     theirs = (source.n_features_in_, source.window_ or source.n_times_)
     if theirs != shape:
@@ -70,20 +96,61 @@ def start_from(
         raise ChannelError(
             f"the pretrained network takes signals at {source.sfreq_:g} Hz, got {sfreq:g} Hz; resample them"
         )
-    state, own = trained.state_dict(), module.state_dict()
+
+
+def copy_weights(module: nn.Module, start: Start, classes: list[Any] | None) -> None:
+    """Copy weights into a module; what has a row for each class stays new where labels, or their number, are others.
+
+    Parameters
+    ----------
+    module : nn.Module
+        What is going to be trained, of the class of ``start.module``.
+    start : Start
+        Where the weights come from.
+    classes : list or None
+        Labels that `module` is to tell apart, in order; None where it predicts numbers.
+
+    Raises
+    ------
+    UsageError
+        If the weights are those of other options, or it is not certain which layer is the last.
+    """
+    state, own = start.module.state_dict(), module.state_dict()
     differing = {name for name in {*state, *own} if name not in state or name not in own
                  or state[name].shape != own[name].shape}  # fmt: skip
-    head = set(map(id, head_of(module))) if differing else set()
+    others = classes != start.classes
+    head = set(map(id, head_of(module))) if differing or others else set()
     head_names = {name for name, parameter in module.named_parameters() if id(parameter) in head}
-    if strangers := sorted(differing - head_names):
+    rows = {name for name in differing if name in state and name in own and _is_row_a_class(
+        state[name], own[name], len(start.classes or ()), len(classes or ()))}  # fmt: skip
+    # rows outside the head are side classifiers, as MSVTNet has for its branches
+    if strangers := sorted(differing - head_names - rows):
         raise UsageError(
             f"the pretrained weights do not fit {type(module).__name__} with these module_params: {strangers[0]} "
             "differs; give the module_params that it was trained with"
         )
+    fresh = differing
+    if others and not differing:
+        # of a head of several layers, what has a row for each class; the rest of it is not about labels
+        fresh = {name for name in head_names if own[name].shape[:1] == (len(classes or ()),)} or head_names
+        logger.warning(
+            "%s tells %s apart, these trials are of %s: the last layer is new",
+            start.name, listed(map(str, start.classes or ())), listed(map(str, classes or ())),
+        )  # fmt: skip
+    elif fresh:
+        logger.info("%s has another number of classes: the last layer is new", start.name)
     device = next(iter(own.values())).device
-    kept = {name: own[name] if name in differing else value.to(device) for name, value in state.items()}
+    kept = {name: own[name] if name in fresh else value.to(device) for name, value in state.items()}
     with torch.no_grad():
-        module.load_state_dict({name: kept[name] for name in own})
+        module.load_state_dict({name: kept.get(name, own[name]) for name in own})
+
+
+def _is_row_a_class(before: torch.Tensor, now: torch.Tensor, n_before: int, n_now: int) -> bool:
+    """Whether two weights differ in the number of classes and in nothing else."""
+    return n_before != n_now and (before.shape, now.shape) == (
+        (n_before, *before.shape[1:]),
+        (n_now, *before.shape[1:]),
+    )
 
 
 def fitted_network(pretrained: Any, kind: Any, cls: type[nn.Module]) -> Any:

@@ -29,8 +29,8 @@ FORMAT_VERSION = 1
 
 # What a fitted estimator knows, beside the weights, in JSON-like types
 _PLAIN = (
-    "n_features_in_", "n_times_", "scale_", "window_", "window_step_", "sfreq_", "history_", "best_epoch_", "stopped_",
-    "seconds_", "n_parameters_", "seed_", "target_mean_", "target_sd_", "_n_outputs",
+    "n_features_in_", "n_times_", "scale_", "signal_sd_", "window_", "window_step_", "sfreq_", "history_",
+    "best_epoch_", "stopped_", "seconds_", "n_parameters_", "seed_", "target_mean_", "target_sd_", "_n_outputs",
 )  # fmt: skip
 
 

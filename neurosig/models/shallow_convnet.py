@@ -20,7 +20,7 @@ from neurosig.models.convnet_weights import (
     first_state,
     time_space_entries,
 )
-from neurosig.models.eegnet_family import FamilyNetwork, check_window, chosen, samples, signal_sizes
+from neurosig.models.eegnet_family import FamilyNetwork, chosen, samples, signal_sizes
 from neurosig.models.keras_weights import Entry, batch_norm
 from neurosig.nn.time_space import ClippedLog, TimeThenSpace, mean_pool_time, space_time_convolution
 
@@ -129,32 +129,28 @@ class ShallowConvNet(FamilyNetwork, _braindecode.ShallowFBCSPNet):
         input_window_seconds: float | None = None,
         sfreq: float | None = None,
     ):
-        given = self.__dict__.get("_braindecode_init_kwargs")
-        signal = (n_chans, n_outputs, n_times, chs_info, input_window_seconds, sfreq)
-        _, _, length, rate = signal_sizes("ShallowConvNet", *signal)
+        signal: dict[str, Any] = {
+            "n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times, "chs_info": chs_info,
+            "input_window_seconds": input_window_seconds, "sfreq": sfreq,
+        }  # fmt: skip
+        _, _, length, rate = signal_sizes("ShallowConvNet", **signal)
         names = {"pool_mode": pool_mode, "max_norm": max_norm, "conv_max_norm": conv_max_norm, "norm_rate": norm_rate}
         lengths = (filter_time_length, pool_time_length, pool_time_stride)
         option = chosen("ShallowConvNet", VARIANTS, variant, log_range=None, **names)
         sizes = _shallow_sizes(variant, rate, *lengths)
-        minimum = self.minimum_n_times(**sizes)
-        check_window("ShallowConvNet", length, minimum, ADVICE)
-        super().__init__(
-            n_chans=n_chans,
-            n_outputs=n_outputs,
-            n_times=n_times,
+        self._construct(
+            signal,
+            length,
+            ADVICE,
+            sizes,
             n_filters_time=n_filters_time,
             n_filters_spat=n_filters_spat,
             final_conv_length=self.head_length(length, **sizes),
             pool_mode=option["pool_mode"],
             batch_norm_alpha=batch_norm_alpha,
             drop_prob=drop_prob,
-            chs_info=chs_info,
-            input_window_seconds=input_window_seconds,
-            sfreq=sfreq,
             **sizes,
         )
-        self._braindecode_init_kwargs = given
-        self.min_n_times = minimum
         self.fused = fused
         first: Any = self.get_submodule("conv_time_spat")
         self.conv_time_spat = TimeThenSpace(first.conv_time, first.conv_spat)

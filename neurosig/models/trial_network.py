@@ -12,8 +12,8 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from neurosig.core.errors import InputError, UsageError
-from neurosig.models.net_data import check_names, check_trials
+from neurosig.core.errors import UsageError
+from neurosig.models.net_data import check_like_fitted
 
 __all__ = ["TrialNetwork", "checked_trials", "trial_network"]
 
@@ -116,11 +116,4 @@ def trial_network(estimator: Any, *, voting: bool = False) -> TrialNetwork:
 def checked_trials(estimator: Any, X: Any) -> np.ndarray:
     """Trials as the fitted estimator takes them, (n_trials, n_channels, n_times) of float32, in memory."""
     check_is_fitted(estimator)
-    check_names(getattr(estimator, "spec_", None), X, type(estimator).__name__)
-    X = np.asarray(check_trials(estimator, X, reset=False)[:], dtype=np.float32)
-    if X.shape[2] != estimator.n_times_:
-        raise InputError(
-            f"expected trials of {estimator.n_times_} samples, as {type(estimator).__name__} was fitted on, got "
-            f"{X.shape[2]}; cut them to the same length"
-        )
-    return X
+    return np.asarray(check_like_fitted(estimator, X)[:], dtype=np.float32)

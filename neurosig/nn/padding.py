@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["PADDINGS", "SameConv2d", "pad_time", "padding_of"]
+__all__ = ["PADDINGS", "SameConv2d", "padding_of"]
 
 PADDINGS = ("keras", "symmetric")
 
@@ -33,11 +33,6 @@ def padding_of(kernel: int, padding: str = "keras") -> tuple[int, int]:
         raise UsageError(f"padding is one of {', '.join(map(repr, PADDINGS))}; got {padding!r}")
     after = kernel // 2
     return ((kernel - 1) // 2 if padding == "keras" else after), after
-
-
-def pad_time(x: torch.Tensor, kernel: int, padding: str = "keras") -> torch.Tensor:
-    """Zeros on both sides of the last axis, see `padding_of`."""
-    return functional.pad(x, padding_of(kernel, padding))
 
 
 class SameConv2d(nn.Conv2d):

@@ -14,6 +14,7 @@ from neurosig.core.files import atomic_path, digest
 from neurosig.core.log import logger
 from neurosig.training.batches import Batches
 from neurosig.training.callbacks import BestWeights, Schedule, WeightAverage
+from neurosig.training.device import random_states, set_random_states
 
 __all__ = ["Checkpoint", "checkpoint_seed"]
 
@@ -77,7 +78,7 @@ class Checkpoint(Callback):
             "scaler": net.scaler_.state_dict(),
             "average": None if self.average is None else dict(self.average.model.state_dict()),
             "parts": {name: part.state_dict() for name, part in self.parts.items() if part is not None},
-            "random": _random_state(net.device),
+            "random": random_states(torch.device(net.device)),
             "order": None if self.train.generator is None else self.train.generator.get_state(),
             "augment": None if self.train.augment is None else self.train.augment.state_dict(),
         }
@@ -109,7 +110,7 @@ class Checkpoint(Callback):
                 self.train.generator.set_state(state["order"])
             if self.train.augment is not None:
                 self.train.augment.load_state_dict(state["augment"])
-            _set_random_state(state["random"], net.device)
+            set_random_states(state["random"], torch.device(net.device))
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise StorageError(f"{self.folder / FILE} does not fit this network: {_short(error)}") from error
         self.rows.extend(json.loads(state["rows"]))
@@ -144,19 +145,6 @@ def _read(folder: Path) -> dict[str, Any] | None:
     if not fine:
         raise StorageError(f"{path} was written by another version of neurosig; remove it to start anew")
     return state
-
-
-def _random_state(device: Any) -> dict[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if torch.device(device).type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, torch.Tensor], device: Any) -> None:
-    torch.set_rng_state(state["cpu"])
-    if torch.device(device).type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 def _short(value: Any) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["available_devices", "draw_seed", "resolve_device", "seeded"]
+__all__ = ["available_devices", "draw_seed", "random_states", "resolve_device", "seeded", "set_random_states"]
 
 
 def available_devices() -> list[str]:
@@ -67,7 +67,7 @@ def seeded(random_state: Any = None, device: torch.device | None = None) -> Iter
     random_state : int, RandomState or None
         As in scikit-learn.
     device : torch.device, optional
-        A CUDA device whose random state is treated likewise.
+        Where a network is computed; that device's random state is treated likewise.
 
     Yields
     ------
@@ -75,14 +75,37 @@ def seeded(random_state: Any = None, device: torch.device | None = None) -> Iter
         The seed.
     """
     seed = draw_seed(random_state)
-    devices = []
-    if device is not None and device.type == "cuda":
-        devices = [torch.cuda.current_device() if device.index is None else device.index]
+    place = torch.device("cpu") if device is None else device
     # cudnn's quickest kernels add in any order: two runs would differ in their last bits
     exact = torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True)
-    with torch.random.fork_rng(devices), exact if devices else contextlib.nullcontext():
+    before = random_states(place)
+    try:
         torch.random.default_generator.manual_seed(seed)
-        for index in devices:
-            with torch.cuda.device(index):
+        if place.type == "cuda":
+            with torch.cuda.device(place):
                 torch.cuda.manual_seed(seed)
-        yield seed
+        elif place.type == "mps":
+            torch.mps.manual_seed(seed)
+        with exact if place.type == "cuda" else contextlib.nullcontext():
+            yield seed
+    finally:
+        set_random_states(before, place)
+
+
+def random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """States of the generators that a training on this device draws from, the processor's always among them."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    elif device.type == "mps":
+        states["mps"] = torch.mps.get_rng_state()
+    return states
+
+
+def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Put back what `random_states` gave."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(states["mps"])

@@ -44,9 +44,6 @@ class SingleProcess:
     def share(self, module: nn.Module) -> None:
         """The main process's weights, in all processes."""
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-
 
 class Accelerated(SingleProcess):
     """One of several processes under ``accelerate launch``; gradients are averaged over all.
@@ -90,10 +87,6 @@ class Accelerated(SingleProcess):
 
         state = module.state_dict()
         module.load_state_dict({name: broadcast(value.to(self.device)) for name, value in state.items()})
-
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.accelerator.wait_for_everyone()
 
 
 def launched() -> bool:

@@ -30,6 +30,7 @@ from neurosig.training.callbacks import (
 )
 from neurosig.training.checkpoint import Checkpoint
 from neurosig.training.distributed import SingleProcess
+from neurosig.training.prepared import LearningPart, PreparedTrials
 from neurosig.training.settings import PRECISIONS, TrainingSettings
 from neurosig.training.stopping import make_rule
 
@@ -111,6 +112,8 @@ class _Net(NeuralNet):
         Whose module validates.
     raw : nn.Module
         The network itself, not compiled and not wrapped.
+    stepped : callable
+        From the network, or its average, to what takes the batches.
     process : SingleProcess
         Which of several devices this is.
     first_epoch : int
@@ -118,14 +121,15 @@ class _Net(NeuralNet):
     """
 
     def __init__(
-        self, *args, batches_valid=None, precision="float32", frozen=(), average=None, raw=None, process=None,
-        first_epoch=0, **kwargs,
+        self, *args, batches_valid=None, precision="float32", frozen=(), average=None, raw=None, stepped=None,
+        process=None, first_epoch=0, **kwargs,
     ):  # fmt: skip
         self.batches_valid = batches_valid
         self.precision = precision
         self.frozen = frozen
         self.average = average
         self.raw = raw
+        self.stepped = stepped
         self.process = process
         self.first_epoch = first_epoch
         super().__init__(*args, **kwargs)
@@ -194,11 +198,15 @@ class _Net(NeuralNet):
     def validation_step(self, batch, **params):
         """The loss of a batch of the validation part."""
         X, target = batch
-        module = self.module_ if self.average is None else self.deciding_module
+        module = self.module_ if self.average is None else self.stepped(self.deciding_module)
         module.eval()
         with torch.no_grad(), self._autocast():
             output = _full(module(X))
         return {"loss": self.criterion_(output, target), "y_pred": output}
+
+
+def _as_it_is(module: nn.Module) -> nn.Module:
+    return module
 
 
 def _full(output: torch.Tensor) -> torch.Tensor:
@@ -268,8 +276,10 @@ def train_network(
     schedule = None if settings.schedule is None else Schedule(settings, len(train), rows)
     best = None if rule is None else BestWeights(rule, rows)
     progress = Progress(rows, settings.max_epochs) if settings.show_progress and process.is_main else None
+    # batches of what the network's first part gives need the rest of it only
+    stepped = LearningPart if isinstance(train.trials, PreparedTrials) else _as_it_is
     net = _Net(
-        module,
+        stepped(module),
         criterion=criterion,
         optimizer=getattr(torch.optim, settings.optimizer),
         optimizer__weight_decay=settings.weight_decay,
@@ -285,6 +295,7 @@ def train_network(
         frozen=frozen,
         average=average,
         raw=module,
+        stepped=stepped,
         process=process,
     )
     checkpoint = None

@@ -17,7 +17,7 @@ from torch import nn
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
 from neurosig.core.persistence import load_pipeline, save_pipeline
 from neurosig.models import LinearNet, NetClassifier, NetRegressor
-from neurosig.models.net_data import signal_scale, validation_split
+from neurosig.models.net_data import signal_sd, validation_split
 from neurosig.models.net_module import build_module, resolve_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
@@ -101,7 +101,7 @@ def test_scale_is_of_the_training_part_only():
     louder[valid] *= 100
     assert linear().fit(louder, Y).scale_ == fitted.scale_
     weight = np.arange(60) % 4
-    assert signal_scale(X, np.arange(60), weight) == pytest.approx(X.repeat(weight, axis=0).std(), rel=1e-6)
+    assert signal_sd(X, np.arange(60), weight) == pytest.approx(X.repeat(weight, axis=0).std(), rel=1e-6)
 
 
 def test_groups_stay_on_one_side():

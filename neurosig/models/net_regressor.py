@@ -1,0 +1,135 @@
+"""`NetRegressor`: any network as a scikit-learn regressor of trials."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils.validation import _check_y, column_or_1d
+from torch import nn
+
+from neurosig.core.errors import UsageError
+from neurosig.core.log import logger
+from neurosig.core.registry import register
+from neurosig.models.net_base import NetEstimator, Task
+from neurosig.models.net_docs import inherits_documentation
+from neurosig.models.net_pretrained import Start
+
+__all__ = ["NetRegressor"]
+
+_FAR = 10.0  # standard deviations, or times as wide: from there on targets are hardly of the same kind
+
+
+@register(kind="model")
+@inherits_documentation
+class NetRegressor(RegressorMixin, NetEstimator):
+    """Train a network to predict a number for each trial.
+
+    Parameters
+    ----------
+    stopping : {"loss", None}
+        What is best: the lowest validation loss. None keeps the last epoch's weights.
+
+    Attributes
+    ----------
+    target_mean_, target_sd_ : float
+        What targets are standardised by: the network learns ``(y - target_mean_) / target_sd_``.
+
+    See Also
+    --------
+    NetClassifier : The same for classes.
+    neurosig.models.list_networks : Which networks there are.
+
+    Notes
+    -----
+    The network is built with one output; the prediction of a trial is the mean over its windows. The loss is the mean
+    squared error of the standardised target. Predictions are float32, as networks compute.
+
+    Targets are standardised by mean and standard deviation of those trained on. With `pretrained`, and in a warm start,
+    the two numbers of the network before are kept, which its last layer goes with; where the new targets lie far from
+    the old ones, a warning in the log says so.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurosig.models import NetRegressor
+    >>> X = np.random.default_rng(0).standard_normal((100, 2, 8))
+    >>> y = 5 + X[:, 0, 0]
+    >>> network = NetRegressor("LinearNet", validation=None, lr=0.02, random_state=0).fit(X, y)
+    >>> bool(network.score(X, y) > 0.95)
+    True
+    """
+
+    def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+            Trials; memory maps and Zarr arrays stay on disk.
+        y : array of shape (n_trials,)
+            Targets.
+        groups : array of shape (n_trials,), optional
+            What each trial belongs to: trials of one group never both train and validate.
+        sample_weight : array of shape (n_trials,), optional
+            Weights of the trials; those of weight zero are left out.
+
+        Returns
+        -------
+        NetRegressor
+            Itself.
+
+        Raises
+        ------
+        InputError
+            If the data cannot be trained on.
+        UsageError
+            If a parameter is wrong, or something must be known that is not.
+        StorageError
+            If the checkpoint is of another training.
+        """
+        if self.stopping == "comparison":
+            raise UsageError("stopping='comparison' goes by accuracy, which numbers do not have; give 'loss' or None")
+        X, weight, groups = self._signals(X, y, sample_weight, groups)
+        y = _check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self).astype(np.float64)
+        return self._train(X, Task(y, 1, _squared_error), groups, weight)
+
+    def _prepare_target(
+        self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None, start: Start | None
+    ) -> np.ndarray:
+        share = None if weight is None else weight[train]
+        mean = float(np.average(y[train], weights=share))
+        spread = float(np.sqrt(np.average((y[train] - mean) ** 2, weights=share)))
+        self.target_mean_, self.target_sd_ = mean, spread if spread > 0 else 1.0
+        if start is not None and start.target is not None:
+            self.target_mean_, self.target_sd_ = start.target
+            far = abs(mean - self.target_mean_) > _FAR * self.target_sd_ or spread > _FAR * self.target_sd_
+            if far or 0 < spread < self.target_sd_ / _FAR:
+                logger.warning(
+                    "targets of mean %.3g and sd %.3g lie far from those of %s (%.3g, %.3g), which standardise them: "
+                    "convert them to its unit, or leave pretrained out",
+                    mean, spread, start.name, self.target_mean_, self.target_sd_,
+                )  # fmt: skip
+        return ((y - self.target_mean_) / self.target_sd_).astype(np.float32)[:, np.newaxis]
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Give the predicted number of each trial, the mean over its windows.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+            Trials.
+
+        Returns
+        -------
+        array of shape (n_trials,), float32
+            Predictions, in the unit of the targets.
+        """
+        standard = self._outputs(X)[:, :, 0].mean(axis=1).astype(np.float64)
+        return (standard * self.target_sd_ + self.target_mean_).astype(np.float32)
+
+
+def _squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    return nn.functional.mse_loss(output, target, reduction="none").squeeze(1)
