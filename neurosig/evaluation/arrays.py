@@ -14,10 +14,10 @@ from moabb.paradigms.base import BaseParadigm
 
 from neurosig.core.channels import unit_factor
 from neurosig.core.errors import InputError
-from neurosig.core.signals import SignalDataset
+from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.paradigms import scorer
 
-__all__ = ["ArraysDataset", "ArraysParadigm"]
+__all__ = ["ArraysDataset", "ArraysParadigm", "handed_over"]
 
 
 class ArraysDataset(BaseDataset):
@@ -93,10 +93,16 @@ class ArraysParadigm(BaseParadigm):
         """Signals, labels and metadata of some subjects."""
         wanted = dataset.signals.metadata["subject"].isin(dataset.subject_list if subjects is None else subjects)
         part = dataset.signals.subset(wanted.to_numpy())
-        X = np.asarray(part.X)
-        if part.info.modality == "eeg" and part.info.unit not in ("z", "a.u.", "uV"):
-            X = X * unit_factor(part.info.unit, "uV")
+        X, unit = np.asarray(part.X), handed_over(part).unit
+        if unit != part.info.unit:
+            X = X * unit_factor(part.info.unit, unit)
         return X, np.asarray(part.y), part.metadata.reset_index(drop=True)
+
+
+def handed_over(signals: SignalDataset) -> SignalSpec:
+    """How the signals are when a pipeline gets them: EEG in microvolts, where it has a unit."""
+    info = signals.info
+    return info.replace(unit="uV") if info.modality == "eeg" and info.unit not in ("z", "a.u.", "uV") else info
 
 
 @contextmanager

@@ -112,7 +112,7 @@ def benchmark(
     random_state : int or None
         Seed of shuffled folds and inner searches. Pipelines have their own.
     progress : bool, optional
-        Show a progress bar; None shows it on a terminal only.
+        Show a progress bar, or where there is no terminal a line now and then; None shows the bar on a terminal only.
     command : str, optional
         How the report says that the results are made again.
     **processing
@@ -136,6 +136,9 @@ def benchmark(
 
     Notes
     -----
+    Pipelines get arrays. Steps that ask for the sampling rate or the channels (``sfreq, ch_names, info``, not set) are
+    told them, see `neurosig.evaluation.signal_facts.with_signal_facts`.
+
     With filter banks, MOABB's evaluations up to 1.7 hand pipelines the first band only; here they get all bands, as
     MOABB's paradigms make them.
 
@@ -228,6 +231,8 @@ def _run(
             its = pipelines.setdefault(name, pipeline_card(name, pipeline, study.param_grid.get(name), spec))
             if name in chosen:
                 its.setdefault("chosen", {})[entry.name] = chosen[name]
+        if entry.manifest is not None and entry.manifest.adhoc:  # nobody has read what was found out just now
+            warnings += [f"{entry.name}: {text}" for text in entry.manifest.warnings]
         warnings += study.warnings + left_out_trials(card) + told_by_pipelines(records)
     meta = {
         "datasets": list(datasets.values()),

@@ -193,12 +193,14 @@ def _decode_one(
 
     from neurosig.core.channels import map_channels
     from neurosig.core.validation import check_plausible_units
+    from neurosig.loaders.epoch_files import reference_of
     from neurosig.loaders.recordings import read_recording
 
     spec = trained.spec
     raw = read_recording(recording)
     recorded, seconds = float(raw.info["sfreq"]), raw.n_times / float(raw.info["sfreq"])
     passed = float(raw.info["highpass"]), float(raw.info["lowpass"])
+    reference = reference_of(raw.info)
     raw, processing = _as_in_training(raw, spec, recording, settings)
     if settings.windows is None:
         want, batches = spec, _trials(raw, recording, processing)
@@ -238,6 +240,7 @@ def _decode_one(
         "n_windows": len(table),
         "n_left_out": total - len(table),
         "passed": list(passed),
+        "reference": reference,
         "mapping": str(report),
         "channels": report.to_dict(),
     }
@@ -347,11 +350,17 @@ def _windows(
 
     from neurosig.loaders.epochs import cut_epochs
     from neurosig.loaders.events import is_span
+    from neurosig.loaders.scan import outside_gaps
 
     assert settings.windows is not None  # for the type checker
     sfreq = float(raw.info["sfreq"])
     n_samples = round(processing.tmax * sfreq) + 1
-    every = np.arange(0, raw.n_times - n_samples + 1, max(1, round(settings.windows[1] * sfreq)))
+    step = max(1, round(settings.windows[1] * sfreq))
+    # trials that come cut are islands: windows are counted from the first sample of each
+    inside = np.concatenate([[False], outside_gaps(raw), [False]])
+    pieces = np.flatnonzero(np.diff(inside.astype(np.int8))).reshape(-1, 2)
+    starts_in = [np.arange(first, stop - n_samples + 1, step) for first, stop in pieces]
+    every = np.concatenate([np.zeros(0, int), *starts_in])
     if not len(every):
         raise InputError(
             f"{recording.path.name} lasts {seconds:.2f} s, too short for one window of {settings.windows[0]:g} s; "
@@ -433,6 +442,12 @@ def _signal_warnings(spec: SignalSpec, about: list[dict[str, Any]]) -> list[str]
     for entry in about:
         name = Path(entry["file"]).name
         from_, to = entry["passed"]
+        if spec.reference is not None and entry["reference"] != spec.reference:
+            is_now = "as recorded" if entry["reference"] is None else entry["reference"]
+            found.append(
+                f"the reference of {name} is {is_now}, {spec.reference} in the trials that the model was trained on: "
+                "prepare it in the same way first, for example by neurosig preprocess"
+            )
         if high is not None and to < 0.999 * high:
             found.append(
                 f"{name} was low-passed at {to:g} Hz before, the model uses frequencies up to {high:g} Hz: part of "

@@ -14,6 +14,7 @@ from neurosig.core.files import digest
 from neurosig.evaluation.fold import failed_unit, run_fold
 from neurosig.evaluation.identity import array_digest, software
 from neurosig.evaluation.proof import check_folds, needed_gap
+from neurosig.evaluation.signal_facts import facts_digest, with_signal_facts
 from neurosig.evaluation.store import FoldStore
 from neurosig.evaluation.study import Study, load_unit
 
@@ -126,13 +127,19 @@ def _plan_unit(study: Study, number: int, store: FoldStore | None) -> tuple[list
         found = {name: _stored(study, name, base, store) for name in study.pipelines}
         if all(_is_complete(records) for records in found.values()):
             return [record for records in found.values() for record in records], []
-    data = study.preloaded.pop(number, None) or load_unit(study, unit)
+    *arrays, signals = study.preloaded.pop(number, None) or load_unit(study, unit)
+    data: Any = tuple(arrays)
     identity = study.identity or digest(array_digest(_numbers(data[0])), array_digest(data[1]), _table_content(data[2]))
-    base = _unit_key(study, unit, identity)
+    bases = dict.fromkeys(study.pipelines, _unit_key(study, unit, identity))
+    if study.identity is None:  # of the arrays alone: what else pipelines are told of them counts too
+        told = {name: facts_digest(pipeline, signals) for name, pipeline in study.pipelines.items()}
+        bases |= {name: digest(bases[name], facts) for name, facts in told.items() if facts is not None}
     if study.identity is None and store is not None:
-        found = {name: _stored(study, name, base, store) for name in study.pipelines}
+        found = {name: _stored(study, name, bases[name], store) for name in study.pipelines}
     complete = {name: records for name, records in found.items() if _is_complete(records)}
-    left = {name: pipeline for name, pipeline in study.pipelines.items() if name not in complete}
+    left = {
+        name: with_signal_facts(pipeline, signals) for name, pipeline in study.pipelines.items() if name not in complete
+    }
     done = [record for records in complete.values() for record in records]
     if not left:
         return done, []
@@ -147,7 +154,7 @@ def _plan_unit(study: Study, number: int, store: FoldStore | None) -> tuple[list
     for task in tasks:
         # emptying the allocator slows a fold down, so that memory is measured once a row of the table
         row = (task["pipeline_name"], task["session"] if study.runner.averages_folds else task["cv_ind"])
-        label = _label(study, task, data, base, n_folds) | {"weigh": row not in weighed}
+        label = _label(study, task, data, bases[task["pipeline_name"]], n_folds) | {"weigh": row not in weighed}
         weighed.add(row)
         record = stored.get((label["pipeline"], label["fold"]))
         if record is not None and record["indices"] == label["indices"]:

@@ -5,22 +5,19 @@ Nothing here imports a heavy package: the digest of a whole run is known before 
 
 from __future__ import annotations
 
-import ast
 import enum
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import os
 import sys
-import sysconfig
 import types
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from neurosig.core.errors import UsageError
 from neurosig.core.files import digest
+from neurosig.core.source import source_digest as _source_digest
 
 __all__ = ["array_digest", "code_digest", "content_digest", "module_digest", "software", "versions"]
 
@@ -28,7 +25,6 @@ _PACKAGES = (
     "neurosig", "moabb", "mne", "scikit-learn", "pyriemann", "braindecode", "skorch", "torch", "numpy", "scipy",
     "pandas", "joblib",
 )  # fmt: skip
-_SOURCES = (".py", ".so", ".pyd")
 
 
 @functools.cache
@@ -74,78 +70,6 @@ def module_digest(name: str, *, installed: bool = False) -> str | None:
     is imported. `installed` digests the package also where it is installed, for one that has no version number.
     """
     return _source_digest(name.partition(".")[0], installed)
-
-
-@functools.cache
-def _source_digest(top: str, installed: bool = False) -> str | None:
-    if not _source_files(top, installed):
-        return None
-    found: dict[str, list] = {}
-    waiting = [top]
-    while waiting:
-        name = waiting.pop()
-        if name in found or name in sys.stdlib_module_names:
-            continue
-        contents = [(label, path, path.read_bytes()) for label, path in _source_files(name, installed and name == top)]
-        found[name] = [[label, hashlib.sha256(content).hexdigest()] for label, path, content in contents]
-        if name != "neurosig":  # which imports nothing but installed packages
-            texts = [content for _, path, content in contents if path.suffix == ".py"]
-            waiting += {imported for text in texts for imported in _imported(text)}
-    return digest(sorted([name, files] for name, files in found.items() if files))
-
-
-def _source_files(top: str, installed: bool = False) -> list[tuple[str, Path]]:
-    """Files of a top-level package or module, each with its place in it; none for what is installed, unless asked."""
-    origin, folders = _places(top)
-    if not folders and origin is not None:
-        return [(origin.name, origin)] if installed or not _is_installed(origin) else []
-    files = [
-        (path.relative_to(folder).as_posix(), path)
-        for folder in folders
-        if installed or not _is_installed(folder / "__init__.py")
-        for path in folder.rglob("*")
-        if path.suffix in _SOURCES
-    ]
-    if top == "neurosig":  # no estimator can depend on the layers above it
-        files = [(label, path) for label, path in files if label.partition("/")[0] not in ("cli", "reports")]
-    return sorted(files)
-
-
-def _places(top: str) -> tuple[Path | None, list[Path]]:
-    """The file of a plain module, and the folders of a package (several where it has no ``__init__.py``)."""
-    loaded = sys.modules.get(top)
-    spec = getattr(loaded, "__spec__", None)
-    if spec is None and loaded is None:
-        try:
-            spec = importlib.util.find_spec(top)
-        except (ImportError, ValueError):
-            return None, []
-    origin = getattr(loaded, "__file__", None) or (spec.origin if spec is not None else None)
-    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
-    file = Path(origin) if origin and Path(origin).suffix in _SOURCES else None
-    return file, [Path(folder) for folder in folders]
-
-
-def _imported(source: bytes) -> set[str]:
-    """Top-level packages that a module's source imports."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):  # whoever imports it is told
-        return set()
-    names = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
-            names.add(node.module.partition(".")[0])
-    return names
-
-
-def _is_installed(path: Path) -> bool:
-    places = {sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")}
-    return any(part in ("site-packages", "dist-packages") for part in path.parts) or any(
-        path.is_relative_to(place) for place in places if place
-    )
 
 
 def code_digest(thing: type | types.FunctionType) -> list[str | None]:

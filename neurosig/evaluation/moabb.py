@@ -24,7 +24,8 @@ from moabb.paradigms.base import BaseParadigm
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, LeaveOneGroupOut
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.evaluation.arrays import ArraysDataset
+from neurosig.core.signals import SignalSpec
+from neurosig.evaluation.arrays import ArraysDataset, handed_over
 from neurosig.evaluation.onsets import TrialOnsets
 from neurosig.evaluation.splits import cv_arguments
 
@@ -136,6 +137,12 @@ class MoabbRunner:
             process = self._moabb.paradigm.make_process_pipelines(self.dataset)[0]
             X, y, metadata = self._moabb._load_data(self.dataset, dict(pipelines), process, None, subjects=subjects)
         return X, y, self._onsets.add_to(metadata)
+
+    def signals(self) -> SignalSpec | None:
+        """What is known about the signals that `load` gave last: channels, rate and unit as handed over."""
+        if isinstance(self.dataset, ArraysDataset):
+            return handed_over(self.dataset.signals)
+        return self._onsets.spec(self.dataset)
 
     def tasks(
         self,

@@ -26,6 +26,7 @@ from neurosig.evaluation.online_scores import (
     information_transfer_rate,
     normalized_mcc,
 )
+from neurosig.evaluation.signal_facts import with_signal_facts
 from neurosig.evaluation.windows import is_number, open_recordings, sliding_windows
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def pseudo_online(
     if not (is_number(train_fraction) and 0 < train_fraction < 1):
         raise UsageError(f"train_fraction must lie between 0 and 1, got {train_fraction!r}")
     check_hold(hold)
-    estimators = _estimators(pipelines)
+    given = _estimators(pipelines)
     name, recordings, events, processing = open_recordings(recordings, events, processing, subjects, name)
     dataset = sliding_windows(
         recordings,
@@ -271,6 +272,7 @@ def pseudo_online(
         show_progress=show_progress,
     )
     metadata, y, X = dataset.metadata, np.asarray(dataset.y), dataset.X
+    estimators = {label: with_signal_facts(estimator, dataset.info) for label, estimator in given.items()}
     sessions = metadata.groupby(["subject", "session"], sort=False).indices
     rows, decoded = [], []
     jobs = [(key, part, label) for key, part in sessions.items() for label in estimators]

@@ -13,7 +13,7 @@ import pandas as pd
 from neurosig.core.errors import InputError, LeakageError, NeurosigError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
-from neurosig.core.signals import SignalDataset
+from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.arrays import ArraysDataset, ArraysParadigm
 from neurosig.evaluation.fold import collected, one_line
 from neurosig.evaluation.identity import software
@@ -270,8 +270,8 @@ def _window_of(signals: SignalDataset) -> tuple[float, float] | None:
     return start, start + signals.X.shape[-1] / signals.info.sfreq
 
 
-def load_unit(study: Study, unit: list[Any]) -> tuple[Any, np.ndarray, pd.DataFrame]:
-    """Signals, labels and metadata of a unit; what goes wrong is said in one line.
+def load_unit(study: Study, unit: list[Any]) -> tuple[Any, np.ndarray, pd.DataFrame, SignalSpec | None]:
+    """Signals, labels and metadata of a unit, and what is known of its signals; what goes wrong is said in one line.
 
     Raises
     ------
@@ -293,4 +293,4 @@ def load_unit(study: Study, unit: list[Any]) -> tuple[Any, np.ndarray, pd.DataFr
         raise InputError(
             f"{who}: no trials of {', '.join(runner.dataset.event_id)}; see neurosig inspect for the events"
         )
-    return X, y, metadata
+    return X, y, metadata, runner.signals()

@@ -17,6 +17,7 @@ from neurosig.core.files import digest
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.estimates import estimate_scores, scoring_of
 from neurosig.evaluation.request import check_n_jobs
+from neurosig.evaluation.signal_facts import with_signal_facts
 
 if TYPE_CHECKING:
     from neurosig.evaluation.decoded import Decoded
@@ -260,6 +261,7 @@ def train(
     classes, labels = _classes_of(dataset)
     about, estimator = _pipeline_of(pipeline, random_state, scoring_of(classes))
     X, spec = _as_trained(dataset)
+    estimator = with_signal_facts(estimator, spec)
     scores: list[dict[str, Any]] = []
     if folds is not None:
         from neurosig.evaluation.splits import recommended_folds

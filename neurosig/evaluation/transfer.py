@@ -48,6 +48,7 @@ FOLDS = ("auto", "run", "chronological", "session", "shuffled")
 METRICS = ("accuracy", "balanced_accuracy")
 # As the shipped pipelines that clean use it: of the signals alone, with no reference taken
 FASTER_OPTIONS = {"variant": "mended", "interpolation": "mean", "output_reference": None, "few": "ignore"}
+CLEANED = " (FASTER)"  # after the name of a pipeline that is studied without cleaning as well
 _UNTOLD = ("pandas", "joblib")  # packages that no score depends on
 
 
@@ -77,9 +78,12 @@ class TransferStudy:
     window, window_step : float, optional
         Length and step in seconds of windows that trials are cut into, for every pipeline; without `window` trials
         stay whole, without `window_step` windows touch. The windows of a trial stay together everywhere.
-    faster : bool or dict
+    faster : bool or "both" or dict
         Clean by `FASTER`, fitted on training trials in each fold; a dictionary gives its options. Of people who are
-        learned from, each is cleaned by what their own trials tell.
+        learned from, each is cleaned by what their own trials tell. "both" studies every pipeline without and with
+        cleaning, side by side, but for dummies; the latter are named as "EEGNet (FASTER)".
+    max_epochs : int, optional
+        At most so many epochs for every network, whatever its pipeline says: how long a study takes.
     metric : {"accuracy", "balanced_accuracy"}
         The score.
     random_state : int
@@ -128,7 +132,8 @@ class TransferStudy:
         direct: bool = True,
         window: float | None = None,
         window_step: float | None = None,
-        faster: bool | Mapping[str, Any] = False,
+        faster: bool | str | Mapping[str, Any] = False,
+        max_epochs: int | None = None,
         metric: str = "accuracy",
         random_state: int = 42,
         n_jobs: int = 1,
@@ -145,9 +150,10 @@ class TransferStudy:
         for what, value, allowed in (("folds", folds, FOLDS), ("metric", metric, METRICS)):
             if value not in allowed:
                 raise UsageError(f"{what} must be one of {', '.join(allowed)}, got {value!r}")
-        whole = {"n_splits": (n_splits, 2), "leave_subjects": (1 if leave_subjects is None else leave_subjects, 1)}
+        whole = {"n_splits": (n_splits, 2), "leave_subjects": (1 if leave_subjects is None else leave_subjects, 1),
+                 "max_epochs": (1 if max_epochs is None else max_epochs, 1)}  # fmt: skip
         for what, (number, least) in whole.items():
-            if not isinstance(number, int) or number < least:
+            if not isinstance(number, int) or isinstance(number, bool) or number < least:
                 raise UsageError(f"{what} must be a whole number, {least} or more, got {number!r}")
         for what, seconds in (("window", window), ("window_step", window_step)):
             if seconds is not None and not seconds > 0:
@@ -159,7 +165,10 @@ class TransferStudy:
         self.fine_tune = check_fine_tune(fine_tune)
         self.n_splits, self.leave_subjects, self.folds = n_splits, leave_subjects, folds
         self.direct, self.window, self.window_step = bool(direct), window, window_step
+        if not (isinstance(faster, bool | Mapping) or faster == "both"):
+            raise UsageError(f'faster must be True, False, "both" or a dictionary of options of FASTER, got {faster!r}')
         self.faster = None if faster is False else {**FASTER_OPTIONS, **(faster if isinstance(faster, Mapping) else {})}
+        self.both, self.max_epochs = faster == "both", max_epochs
         self.metric, self.random_state, self.n_jobs, self.out = metric, random_state, n_jobs, out
         self.groups = groups
 
@@ -190,7 +199,7 @@ class TransferStudy:
         overwrite : bool
             Compute everything again.
         progress : bool, optional
-            Show a progress bar; None shows it on a terminal only.
+            Show how far it is: True by a bar on terminals and by lines elsewhere, None by a bar on terminals only.
         command : str, optional
             How the report says that the results are made again.
         **processing
@@ -218,8 +227,15 @@ class TransferStudy:
 
         def study(folder: Path, store: FoldStore | None) -> TransferResults:
             plan, warnings = self._plan(entry, objects, subjects, processing, folder)
-            records = self._run_fits(plan, store, progress, overwrite)
-            return self._results(entry, plan, records, warnings, started, command)
+            records, kept = self._run_fits(plan, store, progress, overwrite)
+            spent = {
+                "created": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(started)),
+                "seconds": round(time.time() - started, 1),
+                "seconds_fits": round(sum(record.get("seconds_all") or 0.0 for _, record in records), 1),
+                "n_fits": len(records),
+                "n_fits_kept": kept,
+            }
+            return self._results(entry, plan, records, warnings, spent, command)
 
         if self.out is None:
             with tempfile.TemporaryDirectory(prefix="neurosig-") as temporary:
@@ -233,6 +249,7 @@ class TransferStudy:
         self, entry: Entry, objects: Any, subjects: Any, processing: Mapping[str, Any], folder: Path
     ) -> tuple[Plan, list[str]]:
         from neurosig.evaluation.identity import software
+        from neurosig.evaluation.request import pipeline_digest
         from neurosig.evaluation.study import make_studies
         from neurosig.evaluation.transfer_data import Windows, leave_out, read_cohort
         from neurosig.evaluation.transfer_fits import Plan
@@ -249,10 +266,12 @@ class TransferStudy:
         for name, pipeline in reader.pipelines.items():
             check_not_pretrained(name, pipeline)
         cohort = read_cohort(entry, reader, self.folds, self.n_splits, self.random_state)
+        pipelines, cleaned = self._chosen(reader.pipelines)
         plan = Plan(
             cohort=cohort,
-            pipelines=reader.pipelines,
-            digests=reader.digests,
+            pipelines=pipelines,
+            digests={name: pipeline_digest(name, pipelines, {}) for name in pipelines},
+            cleaned=cleaned,
             groups=leave_out(len(cohort.people), self.leave_subjects or min(10, max(1, len(cohort.people) // 3))),
             windows=Windows.of(self.window, self.window_step, cohort.sfreq, cohort.people[0].X.shape[2]),
             faster=self.faster,
@@ -260,6 +279,25 @@ class TransferStudy:
             software={name: version for name, version in software().items() if name not in _UNTOLD},
         )
         return plan, [*reader.warnings, *cohort.warnings]
+
+    def _chosen(self, pipelines: Mapping[str, Any]) -> tuple[dict[str, Any], frozenset[str] | None]:
+        """Pipelines with the epochs that were asked for, and which of them are cleaned (None: all or none)."""
+        from neurosig.evaluation.transfer_network import kind_of, with_epochs
+
+        chosen = {name: with_epochs(pipeline, self.max_epochs) for name, pipeline in pipelines.items()}
+        if not self.both:
+            return chosen, None
+        both: dict[str, Any] = {}
+        cleaned = set()
+        for name, pipeline in chosen.items():
+            both[name] = pipeline
+            if kind_of(pipeline) == "chance":  # which sees no signals
+                continue
+            if f"{name}{CLEANED}" in chosen:
+                raise UsageError(f'faster="both" names a pipeline "{name}{CLEANED}", but there is one; rename that')
+            both[f"{name}{CLEANED}"] = pipeline
+            cleaned.add(f"{name}{CLEANED}")
+        return both, frozenset(cleaned)
 
     def _seeds_of(self, plan: Plan) -> dict[str, tuple[int, ...]]:
         """What has no ``random_state`` is fitted once, and stands for every seed."""
@@ -269,11 +307,13 @@ class TransferStudy:
 
     def _run_fits(
         self, plan: Plan, store: FoldStore | None, progress: bool | None, overwrite: bool
-    ) -> list[tuple[Fit, dict[str, Any]]]:
+    ) -> tuple[list[tuple[Fit, dict[str, Any]]], int]:
+        """Every fit with its record, and how many were finished by an earlier call."""
         from neurosig.evaluation.transfer_fits import is_done
 
         fits = list(plan.fits(self._seeds_of(plan), self.fine_tune, self.direct))
         records: dict[str, dict[str, Any]] = {}
+        kept = 0
         with progress_bar("transfer", progress, unit="fit") as report:
             for first in (True, False):  # fits that others start from, and those that start from nothing; then the rest
                 waiting = []
@@ -282,6 +322,7 @@ class TransferStudy:
                     broken = records.get(job.weights or "", {}).get("error")
                     if record is not None and is_done(plan, job, record):
                         records[job.key] = record
+                        kept += 1
                     elif broken:
                         records[job.key] = _failed(job, f"pretraining failed: {broken}")
                     else:
@@ -291,7 +332,7 @@ class TransferStudy:
                 for record in _run(plan, waiting, store, self.n_jobs):
                     records[record["key"]] = record
                     report(1, len(fits))
-        return [(job, records[job.key]) for job in fits]
+        return [(job, records[job.key]) for job in fits], kept
 
     def _results(
         self,
@@ -299,13 +340,14 @@ class TransferStudy:
         plan: Plan,
         records: list[tuple[Fit, dict[str, Any]]],
         warnings: list[str],
-        started: float,
+        spent: Mapping[str, Any],
         command: str | None,
     ) -> TransferResults:
         from neurosig.evaluation.cards import pipeline_card
         from neurosig.evaluation.identity import versions
+        from neurosig.evaluation.transfer_cards import pretrained_networks, write_cards
         from neurosig.evaluation.transfer_data import described
-        from neurosig.evaluation.transfer_network import is_network
+        from neurosig.evaluation.transfer_network import kind_of, settings
         from neurosig.evaluation.transfer_results import TransferResults
         from neurosig.evaluation.transfer_rows import make_table, told_by_fits
 
@@ -315,11 +357,17 @@ class TransferStudy:
             stated = ("title", "description", "modality", "licence", "citation", "doi")
             card |= {name: getattr(entry.manifest, name) for name in stated}
             card |= {"warnings": list(entry.manifest.warnings), "processing": entry.manifest.processing.to_dict()}
+            if entry.manifest.adhoc:  # nobody has read what was found out just now
+                warnings = [*(f"{entry.name}: {text}" for text in entry.manifest.warnings), *warnings]
         people = plan.cohort.people
         meta = {
             "dataset": card | described(plan.cohort),
             "pipelines": [
-                {**pipeline_card(name, pipeline, None, specs.get(name)), "network": is_network(pipeline)}
+                {
+                    **pipeline_card(name, pipeline, None, specs.get(name.removesuffix(CLEANED) if self.both else name)),
+                    "kind": kind_of(pipeline), "settings": settings(pipeline),
+                    "cleaned": "FASTER, in each fold" if plan.faster_for(name) is not None else None,
+                }
                 for name, pipeline in plan.pipelines.items()
             ],
             "protocol": {
@@ -327,16 +375,19 @@ class TransferStudy:
                 "groups": [[people[place].subject for place in group] for group in plan.groups],
                 "seeds": list(self.seeds), "fine_tune": list(self.fine_tune), "direct": self.direct,
                 "window": self.window, "window_step": self.window_step, "metric": self.metric, "faster": self.faster,
+                "faster_both": self.both, "max_epochs": self.max_epochs,
                 "random_state": self.random_state,
             },
             "command": command or "",
             "versions": versions(),
-            "created": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(started)),
-            "seconds": round(time.time() - started, 1),
+            **spent,
             "n_jobs": self.n_jobs,
             "warnings": list(dict.fromkeys([*warnings, *told_by_fits(records)])),
         }  # fmt: skip
         table = make_table(entry.name, plan, records, self.seeds, self.metric)
+        meta["pretrained"] = pretrained_networks(plan, records, table)
+        if self.out is not None:
+            write_cards(plan.weights, meta["pretrained"], meta)
         return TransferResults(table, meta)
 
 
@@ -356,7 +407,7 @@ def _run(plan: Plan, jobs: list[Fit], store: FoldStore | None, n_jobs: int) -> I
 
 
 def _failed(job: Fit, error: str) -> dict[str, Any]:
-    return {"key": job.key, "error": error, "tested": [], "warnings": [], "seconds": None}
+    return {"key": job.key, "error": error, "tested": [], "warnings": [], "seconds": None, "seconds_all": None}
 
 
 def _checked_seeds(seeds: Any) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ Everything here is settled before anything is fitted, and proven to leak nothing
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,10 @@ import numpy as np
 
 from neurosig.core.errors import InputError, LeakageError, UsageError
 from neurosig.core.files import digest
+from neurosig.core.signals import SignalSpec
 from neurosig.evaluation.identity import array_digest
 from neurosig.evaluation.leakage import check_no_leakage
+from neurosig.evaluation.signal_facts import common_facts, facts_digest, with_signal_facts
 from neurosig.evaluation.splits import choose_folds, make_folds, overlapping, recommended_folds
 
 if TYPE_CHECKING:
@@ -50,6 +53,8 @@ class Person:
         Positions of trials; each trial is tested at most once.
     identity : str
         Digest of what was recorded: signals, labels and times, not the name.
+    signals : SignalSpec or None
+        Channels, rate and unit of `X`, where known.
     """
 
     subject: str
@@ -58,6 +63,7 @@ class Person:
     metadata: pd.DataFrame
     folds: tuple[Fold, ...]
     identity: str
+    signals: SignalSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,8 @@ class Cohort:
         First and last second of a trial.
     warnings : list of str
         What to keep in mind.
+    signals : SignalSpec or None
+        What is known of everyone's signals.
     """
 
     people: tuple[Person, ...]
@@ -86,6 +94,7 @@ class Cohort:
     sfreq: float | None
     window: tuple[float, float] | None
     warnings: list[str] = field(default_factory=list)
+    signals: SignalSpec | None = None
 
 
 @dataclass(frozen=True)
@@ -189,12 +198,13 @@ def read_cohort(entry: Entry, study: Study, folds: str, n_splits: int, random_st
             warnings.append(f"left out: {error}")
     if not read:
         raise InputError(warnings[0].removeprefix("left out: "))
-    classes = tuple(sorted({str(label) for _, _, y, _ in read for label in np.unique(y)}))
+    classes = tuple(sorted({str(label) for _, _, y, _, _ in read for label in np.unique(y)}))
     kind, told = _kind_of_folds(entry, folds, read)
     people: list[Person] = []
-    for subject, X, y, metadata in read:
+    for subject, X, y, metadata, signals in read:
         try:
-            people.append(_person(subject, X, y, metadata, classes, kind, n_splits, random_state, study.window))
+            person = _person(subject, X, y, metadata, classes, kind, n_splits, random_state, study.window)
+            people.append(dataclasses.replace(person, signals=signals))
         except LeakageError:
             raise
         except InputError as error:
@@ -212,7 +222,12 @@ def read_cohort(entry: Entry, study: Study, folds: str, n_splits: int, random_st
             + " and ".join(f"{c} × {t}" for c, t in sorted(shapes))
             + "; choose common channels (picks) and one rate (resample)"
         )
-    return Cohort(tuple(people), classes, kind, _rate(entry, study, people[0]), study.window, told + warnings)
+    known = [person.signals for person in people if person.signals is not None]
+    signals = common_facts(known) if len(known) == len(people) else None
+    rate = _rate(entry, study, people[0])
+    if signals is not None and signals.sfreq is None:
+        signals = signals.replace(sfreq=rate)
+    return Cohort(tuple(people), classes, kind, rate, study.window, told + warnings, signals)
 
 
 def clean(person: Person, trials: np.ndarray, fold: int | None, faster: Mapping[str, Any] | None) -> np.ndarray:
@@ -226,11 +241,12 @@ def clean(person: Person, trials: np.ndarray, fold: int | None, faster: Mapping[
     from neurosig.preprocessing.faster import FASTER
 
     learn = np.arange(len(person.y)) if fold is None else person.folds[fold][0]
-    key = digest(person.identity, learn.tolist(), dict(faster))
+    cleaning = with_signal_facts(FASTER(**faster), person.signals)
+    key = digest(person.identity, learn.tolist(), dict(faster), facts_digest(FASTER(**faster), person.signals))
     if key not in _LEARNED:
         while len(_LEARNED) >= _KEPT:
             _LEARNED.pop(next(iter(_LEARNED)))
-        _LEARNED[key] = FASTER(**faster).fit(person.X[learn])
+        _LEARNED[key] = cleaning.fit(person.X[learn])
     return np.asarray(_LEARNED[key].transform(person.X[trials]))
 
 
@@ -287,7 +303,7 @@ def _kind_of_folds(entry: Entry, folds: str, read: Sequence[tuple]) -> tuple[str
         )
     if recommended != "auto":
         return recommended, []
-    if all(choose_folds(y, metadata) == "run" for _, _, y, metadata in read if len(np.unique(y)) > 1):
+    if all(choose_folds(y, metadata) == "run" for _, _, y, metadata, _ in read if len(np.unique(y)) > 1):
         return "run", []
     told = f"{entry.name}: folds are shuffled over trials, class by class, as in the published comparison"
     if stated == "run":

@@ -6,6 +6,7 @@ and the weights that it starts from. Weights of pretrained networks are kept in 
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import numpy as np
 
 from neurosig.core.errors import LeakageError, NeurosigError, StorageError
 from neurosig.core.files import digest
+from neurosig.core.signals import SignalSpec
 from neurosig.evaluation.fold import collected, one_line
 from neurosig.evaluation.measure import count_parameters
+from neurosig.evaluation.signal_facts import facts_digest, with_signal_facts
 from neurosig.evaluation.store import FoldStore
 from neurosig.evaluation.transfer_data import Cohort, Windows, clean
 from neurosig.evaluation.transfer_network import (
@@ -32,7 +35,6 @@ from neurosig.evaluation.transfer_network import (
     seeded,
     start_from,
     told,
-    told_rate,
 )
 
 __all__ = ["Fit", "Plan", "is_done", "run_fit"]
@@ -62,6 +64,8 @@ class Plan:
         Folder of pretrained networks.
     software : dict
         Versions that scores depend on.
+    cleaned : frozenset of str or None
+        Pipelines that `faster` is for; None is all.
     """
 
     cohort: Cohort
@@ -72,6 +76,11 @@ class Plan:
     faster: Mapping[str, Any] | None
     weights: Path
     software: Mapping[str, str]
+    cleaned: frozenset[str] | None = None
+
+    def faster_for(self, name: str) -> Mapping[str, Any] | None:
+        """Options of FASTER for a pipeline, None where its trials are not cleaned."""
+        return self.faster if self.cleaned is None or name in self.cleaned else None
 
     def fits(self, seeds: Mapping[str, Sequence[int]], fine_tune: Sequence[str], direct: bool) -> Iterator[Fit]:
         """All fits, those that others start from before these; `seeds` are those of each pipeline."""
@@ -96,6 +105,27 @@ class Plan:
                     for fold in range(len(people[place].folds)):
                         yield self._fit(f"transfer_{way}", name, seed, (place,), fold=fold, weights=weights)
 
+    @property
+    def signals(self) -> SignalSpec | float | None:
+        """What pipelines are told of the signals: what is known, or the rate alone."""
+        return self.cohort.sfreq if self.cohort.signals is None else self.cohort.signals
+
+    @functools.cached_property
+    def _told(self) -> dict[str, str | None]:
+        """Digest of what each pipeline is told."""
+        return {name: facts_digest(pipeline, self.signals) for name, pipeline in self.pipelines.items()}
+
+    @functools.cached_property
+    def _told_cleaning(self) -> str | None:
+        """Digest of what FASTER is told of each person."""
+        if self.faster is None:
+            return None
+        from neurosig.preprocessing.faster import FASTER
+
+        cleaning = FASTER(**self.faster)
+        told = [facts_digest(cleaning, person.signals) for person in self.cohort.people]
+        return digest(told) if any(told) else None
+
     def others(self, group: Sequence[int]) -> list[int]:
         """Everyone who is not in a group."""
         return [place for place in range(len(self.cohort.people)) if place not in group]
@@ -113,9 +143,11 @@ class Plan:
         people = self.cohort.people
         about: list[Any] = [_FORMAT, dict(self.software), self.digests[name], seed, list(self.cohort.classes)]
         about.append(self.cohort.sfreq)
+        faster = self.faster_for(name)
+        about += [told for told in (self._told[name], faster and self._told_cleaning) if told is not None]
         about += [kind if kind in ("pretrain", "direct") else "fold", weights]
         about += [None if self.windows is None else [self.windows.length, self.windows.step]]
-        about += [None if self.faster is None else dict(self.faster)]
+        about += [None if faster is None else dict(faster)]
         if kind in ("pretrain", "direct"):
             about.append([people[place].identity for place in self.others(tested)])
         if kind != "pretrain":
@@ -167,8 +199,9 @@ def run_fit(plan: Plan, job: Fit, store: FoldStore | None) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``key, error, warnings, seconds, n_train, n_epochs, best_epoch, n_parameters``, and ``tested``: for each person
-        and fold, the decision for every tested trial and every window of it, as positions in the classes.
+        ``key, error, warnings, seconds`` (of fitting), ``seconds_all`` (with cleaning and testing), ``n_train,
+        n_epochs, best_epoch, n_parameters``, and ``tested``: for each person and fold, the decision for every tested
+        trial and every window of it, as positions in the classes.
     """
     record: dict[str, Any] = {"key": job.key, "error": None, "tested": [], "warnings": []}
     with collected() as caught:
@@ -181,7 +214,8 @@ def run_fit(plan: Plan, job: Fit, store: FoldStore | None) -> dict[str, Any]:
             record["error"] = one_line(problem, name=False)
         except Exception as problem:  # a pipeline is foreign code, and one that fails must not stop the others
             record["error"] = one_line(problem)
-        record.setdefault("seconds", perf_counter() - started)
+        record["seconds_all"] = perf_counter() - started
+        record.setdefault("seconds", record["seconds_all"])
     record["warnings"] = caught
     if store is not None and record["error"] is None:
         store.put(record)
@@ -190,7 +224,7 @@ def run_fit(plan: Plan, job: Fit, store: FoldStore | None) -> dict[str, Any]:
 
 def _run(plan: Plan, job: Fit) -> dict[str, Any]:
     people = plan.cohort.people
-    pipeline = told_rate(seeded(plan.pipelines[job.pipeline], job.seed), plan.cohort.sfreq)
+    pipeline = with_signal_facts(seeded(plan.pipelines[job.pipeline], job.seed), plan.signals)
     folder = plan.weights / (job.weights or job.key)
     if job.weights is not None:
         left_out = [people[place] for place in job.tested]
@@ -216,7 +250,7 @@ def _run(plan: Plan, job: Fit) -> dict[str, Any]:
         tested = []
     else:
         tested = [
-            {"person": place, "fold": fold, **_decide(fitted, plan, place, fold)}
+            {"person": place, "fold": fold, **_decide(fitted, plan, place, fold, plan.faster_for(job.pipeline))}
             for place in job.tested
             for fold in (range(len(people[place].folds)) if job.fold is None else [job.fold])
         ]
@@ -230,9 +264,10 @@ def _training(plan: Plan, job: Fit) -> tuple[np.ndarray, np.ndarray]:
     if job.fold is not None:
         (place,) = job.tested
         train = people[place].folds[job.fold][0]
-        return clean(people[place], train, job.fold, plan.faster), people[place].y[train]
+        return clean(people[place], train, job.fold, plan.faster_for(job.pipeline)), people[place].y[train]
     others = [people[place] for place in plan.others(job.tested)]
-    signals = [clean(person, np.arange(len(person.y)), None, plan.faster) for person in others]
+    faster = plan.faster_for(job.pipeline)
+    signals = [clean(person, np.arange(len(person.y)), None, faster) for person in others]
     return np.concatenate(signals), np.concatenate([person.y for person in others])
 
 
@@ -243,10 +278,10 @@ def _fitted(pipeline: Any, X: np.ndarray, y: np.ndarray, windows: Windows | None
     return fit(pipeline, cut, y[trial], trial)
 
 
-def _decide(fitted: Any, plan: Plan, place: int, fold: int) -> dict[str, Any]:
+def _decide(fitted: Any, plan: Plan, place: int, fold: int, faster: Mapping[str, Any] | None) -> dict[str, Any]:
     """The class of each tested trial, and of each window: a trial's is that of the mean over its windows."""
     person = plan.cohort.people[place]
-    X = clean(person, person.folds[fold][1], fold, plan.faster)
+    X = clean(person, person.folds[fold][1], fold, faster)
     if plan.windows is None:
         return {"trials": np.asarray(fitted.predict(X), dtype=int).tolist(), "windows": None}
     cut, trial = plan.windows.cut(X)

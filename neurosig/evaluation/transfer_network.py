@@ -15,11 +15,16 @@ from neurosig.core.errors import LeakageError, StorageError, UsageError
 from neurosig.core.files import atomic_path
 
 __all__ = [
-    "check_fine_tune", "check_not_pretrained", "check_unseen", "fit", "is_network", "is_saved", "last_step",
-    "load_pretrained", "save_pretrained", "seeded", "start_from", "takes_seed", "told", "told_rate",
+    "check_fine_tune", "check_not_pretrained", "check_unseen", "fit", "is_network", "is_saved", "kind_of", "last_step",
+    "load_pretrained", "save_pretrained", "seeded", "settings", "start_from", "takes_seed", "told", "with_epochs",
 ]  # fmt: skip
 
 _NETWORK, _STEPS, _SEEN = "network", "steps", "trained_on.json"
+_SETTINGS = (
+    "module", "module_params", "max_epochs", "batch_size", "lr", "optimizer", "weight_decay", "schedule", "validation",
+    "stopping", "patience", "class_weight", "clip_norm", "precision", "ema", "scale", "window", "window_step", "vote",
+    "augmentation",
+)  # fmt: skip
 
 
 def last_step(pipeline: Any) -> Any:
@@ -33,6 +38,33 @@ def is_network(pipeline: Any) -> bool:
     return hasattr(last, "get_params") and {"pretrained", "trainable"} <= set(last.get_params(deep=False))
 
 
+def kind_of(pipeline: Any) -> str:
+    """What decides: a "network", "chance" (a dummy of scikit-learn, which ignores the signals), or "classical"."""
+    if is_network(pipeline):
+        return "network"
+    dummy = any(cls.__module__ == "sklearn.dummy" for cls in type(last_step(pipeline)).__mro__)
+    return "chance" if dummy else "classical"
+
+
+def with_epochs(pipeline: Any, max_epochs: int | None) -> Any:
+    """The pipeline, or a copy whose network trains for at most so many epochs."""
+    if max_epochs is None or not is_network(pipeline) or "max_epochs" not in last_step(pipeline).get_params(deep=False):
+        return pipeline
+    copy = clone(pipeline)
+    last_step(copy).set_params(max_epochs=max_epochs)
+    return copy
+
+
+def settings(pipeline: Any) -> dict[str, Any] | None:
+    """How a network is trained, JSON-like, as far as its parameters say so; None for what is no network."""
+    if not is_network(pipeline):
+        return None
+    given = last_step(pipeline).get_params(deep=False)
+    plain = (str, int, float, bool, type(None))
+    return {name: value if isinstance(value := given[name], plain) else " ".join(repr(value).split())
+            for name in _SETTINGS if name in given}  # fmt: skip
+
+
 def takes_seed(pipeline: Any) -> bool:
     """Whether anything in a pipeline has a ``random_state``; what has none gives the same for every seed."""
     return any(_is_seed(name) for name in pipeline.get_params())
@@ -42,14 +74,6 @@ def seeded(pipeline: Any, seed: int) -> Any:
     """An unfitted copy in which every ``random_state`` is `seed`."""
     copy = clone(pipeline)
     return copy.set_params(**{name: seed for name in copy.get_params() if _is_seed(name)})
-
-
-def told_rate(pipeline: Any, sfreq: float | None) -> Any:
-    """The pipeline, whose network is told the sampling rate where it asks for it and nobody has said."""
-    last = last_step(pipeline)
-    if sfreq is not None and last.get_params(deep=False).get("sfreq", 0) is None:
-        last.set_params(sfreq=sfreq)
-    return pipeline
 
 
 def fit(pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Any:

@@ -34,7 +34,8 @@ class TransferResults:
     ----------
     table : DataFrame
         One row a subject, fold, pipeline, seed and condition: ``dataset, subject, group`` (who was left out together),
-        ``fold, n_folds, pipeline, kind`` ("network" or "classical"), ``seed, condition, metric, score`` (of trials),
+        ``fold, n_folds, pipeline, kind`` ("network", "classical" or "chance", a dummy), ``seed, condition, metric,
+        score`` (of trials),
         ``score_windows`` (of single windows, NaN without), ``chance, chance_upper`` (of the fold), ``n_train, n_test,
         n_windows, test_counts`` (JSON), ``pretrained_on`` (people), ``seconds_fit, seconds_pretraining, n_epochs,
         best_epoch, n_parameters, error``. A failed row has a NaN score.
@@ -89,6 +90,8 @@ class TransferResults:
         fewest = min((n_subjects - len(group) for group in groups), default=0)
         if groups and fewest < 5:
             lines.append(f"some networks are pretrained on {fewest} {'person' if fewest == 1 else 'people'} only")
+        if protocol.get("faster_both"):
+            lines += _unmoved(self.table)
         for name, rows in self.failed.groupby("pipeline", sort=False):
             total = int((self.table["pipeline"] == name).sum())
             lines.append(f"{name} failed in {len(rows)} of {total} rows: {rows['error'].iloc[0]}")
@@ -176,11 +179,14 @@ class TransferResults:
         return write_transfer_report(self, path)
 
     def statistics(self) -> pd.DataFrame:
-        """All paired tests in one table: ``test`` tells pairs of pipelines from conditions against within."""
+        """All paired tests in one table.
+
+        ``test`` names the family that p values are corrected for: pairs of "pipelines" and pipelines against "chance"
+        (dummies), both by condition, and "transfer", conditions against within.
+        """
         import pandas as pd
 
-        pairs = self.compare().assign(test="pipelines")
-        pairs = pairs.rename(columns={"pipeline_a": "a", "pipeline_b": "b"})
+        pairs = self.compare().rename(columns={"family": "test", "pipeline_a": "a", "pipeline_b": "b"})
         conditions = tables.compare_conditions(self.table).assign(test="transfer", b="within")
         conditions = conditions.assign(a=conditions["condition"]).rename(
             columns={"mean_condition": "mean_a", "mean_within": "mean_b"}
@@ -238,6 +244,24 @@ class TransferResults:
         if stored is None:
             raise StorageError(f"{folder} holds no results of a transfer study: expected {_META}")
         return cls(read_table(folder / _TABLE, stored["sha256"]), stored["meta"])
+
+
+def _unmoved(table: pd.DataFrame) -> list[str]:
+    """Pipelines for which cleaning in the folds made no difference at all."""
+    scores = table.set_index(["dataset", "subject", "fold", "seed", "condition"])
+    names = set(table["pipeline"])
+    parts = {name: scores.loc[scores["pipeline"] == name, ["score", "score_windows"]].sort_index() for name in names}
+    same = [
+        name
+        for name in table["pipeline"].unique()
+        if f"{name} (FASTER)" in names and parts[name].equals(parts[f"{name} (FASTER)"])
+    ]
+    if not same:
+        return []
+    return [
+        f"FASTER changed no score of {', '.join(same)}: nothing stood out far enough in these trials; with fewer than "
+        "a dozen channels hardly anything can"
+    ]
 
 
 def is_transfer(folder: str | os.PathLike) -> bool:

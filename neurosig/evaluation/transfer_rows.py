@@ -50,12 +50,12 @@ def make_table(
     """
     import pandas as pd
 
-    from neurosig.evaluation.transfer_network import is_network, takes_seed
+    from neurosig.evaluation.transfer_network import kind_of, takes_seed
 
     records = list(records)
     pretraining = {job.key: record.get("seconds") for job, record in records if job.kind == "pretrain"}
     group = {place: number for number, places in enumerate(plan.groups) for place in places}
-    kinds = {name: "network" if is_network(pipeline) else "classical" for name, pipeline in plan.pipelines.items()}
+    kinds = {name: kind_of(pipeline) for name, pipeline in plan.pipelines.items()}
     rows = []
     for job, record in records:
         if job.kind == "pretrain":

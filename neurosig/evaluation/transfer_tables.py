@@ -2,6 +2,10 @@
 
 The subject is the unit. A person's score in a condition is the mean over folds, then over seeds; how much seeds differ
 is told apart from how much people do.
+
+Pipelines of the kind "chance" (scikit-learn's dummies) ignore the signals. They are summarised as all others, but have
+no rank, no effect of transfer and no place in the families of tests that p values are corrected for: what differs from
+a dummy is a question of its own, with a family of its own in `compare_pipelines`.
 """
 
 from __future__ import annotations
@@ -14,7 +18,13 @@ import numpy as np
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.evaluation.corrections import correct
-from neurosig.evaluation.metrics import chance_level, improvement_over_chance, mean_chance_level, transfer_effect
+from neurosig.evaluation.metrics import (
+    ChanceLevel,
+    chance_level,
+    improvement_over_chance,
+    mean_chance_level,
+    transfer_effect,
+)
 from neurosig.evaluation.ranking import Ranking, rank_pipelines
 from neurosig.evaluation.statistics import compare, summarize
 from neurosig.evaluation.transfer_rows import CONDITIONS
@@ -23,8 +33,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "compare_conditions", "compare_pipelines", "effects", "people_scores", "person_effects", "person_scores",
-    "rankings", "summarize_conditions",
+    "chance_of", "compare_conditions", "compare_pipelines", "dummy_names", "effects", "people_scores",
+    "person_effects", "person_scores", "rankings", "summarize_conditions", "wilson_interval",
 ]  # fmt: skip
 
 LEVELS = {"trial": "score", "window": "score_windows"}
@@ -72,10 +82,20 @@ def person_scores(table: pd.DataFrame, level: str = "trial") -> pd.DataFrame:
 
 
 def people_scores(table: pd.DataFrame, level: str = "trial") -> pd.DataFrame:
-    """One row a person, pipeline and condition: the mean over folds and seeds; a seed without a score leaves none."""
+    """One row a person, pipeline and condition: the mean over folds and seeds; a seed without a score leaves none.
+
+    Returns
+    -------
+    DataFrame
+        ``dataset, pipeline, condition, subject, score, chance, chance_upper, metric, n_test`` (trials) and ``ci_low,
+        ci_high``: Wilson's 95 % interval of a share of so many trials, NaN where the score is no share.
+    """
     rows = person_scores(table, level).groupby([*_BY, "subject"], sort=False, observed=True)
     mean = rows[["score", "chance", "chance_upper"]].agg(lambda values: values.mean(skipna=False))
-    return mean.join(rows["metric"].first()).reset_index()
+    people = mean.join(rows[["metric", "n_test"]].first()).reset_index()
+    low, high = wilson_interval(people["score"].to_numpy(dtype=float), people["n_test"].to_numpy(dtype=float))
+    share = (people["metric"] == "accuracy").to_numpy()
+    return people.assign(ci_low=np.where(share, low, np.nan), ci_high=np.where(share, high, np.nan))
 
 
 def summarize_conditions(table: pd.DataFrame, level: str = "trial", confidence: float = 0.95) -> pd.DataFrame:
@@ -122,12 +142,13 @@ def person_effects(table: pd.DataFrame, level: str = "trial") -> pd.DataFrame:
     -------
     DataFrame
         ``dataset, pipeline, condition, subject, within, transfer, effect`` (the difference) and ``effect_relative``;
-        seeds averaged. People without both scores are left out.
+        seeds averaged. People without both scores are left out, and so are dummies: they learn from nobody.
     """
     import pandas as pd
 
     blocks = []
-    for (dataset, pipeline), rows in people_scores(table, level).groupby(["dataset", "pipeline"], sort=False):
+    people = _without_dummies(people_scores(table, level), table)
+    for (dataset, pipeline), rows in people.groupby(["dataset", "pipeline"], sort=False):
         wide = rows.set_index(["subject", "condition"])["score"].unstack("condition").reindex(rows["subject"].unique())
         for condition in _others(rows["condition"]):
             both = wide[["within", condition]].dropna()
@@ -149,9 +170,9 @@ def effects(table: pd.DataFrame, level: str = "trial", correction: str = "holm")
     Returns
     -------
     DataFrame
-        One row a pipeline and condition: ``within, transfer`` (means), ``effect, effect_sd`` (over people),
-        ``effect_relative`` (mean of the people's own), ``share_improved, n, sd_seeds`` (over seeds, of the mean
-        effect), and of `compare_conditions` ``ci_low, ci_high, p_wilcoxon, p_wilcoxon_corrected, p_minimum,
+        One row a pipeline that is no dummy, and condition: ``within, transfer`` (means), ``effect, effect_sd`` (over
+        people), ``effect_relative`` (mean of the people's own), ``share_improved, n, sd_seeds`` (over seeds, of the
+        mean effect), and of `compare_conditions` ``ci_low, ci_high, p_wilcoxon, p_wilcoxon_corrected, p_minimum,
         rank_biserial, note``.
     """
     import pandas as pd
@@ -176,16 +197,24 @@ def effects(table: pd.DataFrame, level: str = "trial", correction: str = "holm")
 
 
 def compare_pipelines(table: pd.DataFrame, level: str = "trial", correction: str = "holm") -> pd.DataFrame:
-    """All pairs of pipelines within each condition, paired over people.
+    """All pairs of pipelines within each condition, and each pipeline against the dummies, paired over people.
 
     Returns
     -------
     DataFrame
-        As `neurosig.evaluation.statistics.compare`, with the column ``condition``; p values are corrected for the
-        pairs of one condition.
+        As `neurosig.evaluation.statistics.compare`, with the columns ``condition`` and ``family``: "pipelines" are
+        pairs without a dummy, "chance" pairs of a pipeline and a dummy. p values are corrected for the pairs of one
+        condition and family, so that a dummy makes no comparison of pipelines harder. Two dummies are not compared.
     """
     people = people_scores(table, level).rename(columns={"condition": "evaluation"})
-    return compare(people, correction=correction).rename(columns={"evaluation": "condition"})
+    pairs = compare(people, correction=correction).rename(columns={"evaluation": "condition"})
+    dummies = [pairs[name].isin(dummy_names(table)).to_numpy(dtype=int) for name in ("pipeline_a", "pipeline_b")]
+    pairs.insert(pairs.columns.get_loc("condition") + 1, "family", np.where(sum(dummies) == 0, "pipelines", "chance"))
+    pairs = pairs[sum(dummies) < 2].reset_index(drop=True)
+    for _, rows in pairs.groupby(["dataset", "condition", "family"], sort=False):
+        for name in ("p", "p_wilcoxon"):
+            pairs.loc[rows.index, f"{name}_corrected"] = correct(rows[name], correction)
+    return pairs
 
 
 def compare_conditions(table: pd.DataFrame, level: str = "trial", correction: str = "holm") -> pd.DataFrame:
@@ -196,11 +225,12 @@ def compare_conditions(table: pd.DataFrame, level: str = "trial", correction: st
     DataFrame
         One row a pipeline and condition with ``n, mean_within, mean_condition, difference`` (condition minus within),
         ``ci_low, ci_high``, ``p`` (sign flips), ``p_corrected``, ``p_wilcoxon``, ``p_wilcoxon_corrected``,
-        ``p_minimum, effect_size, rank_biserial`` and ``note``. All these tests are one family for the correction.
+        ``p_minimum, effect_size, rank_biserial`` and ``note``. All these tests are one family for the correction;
+        dummies are not among them.
     """
     import pandas as pd
 
-    people = people_scores(table, level)
+    people = _without_dummies(people_scores(table, level), table)
     rows = []
     for (dataset, pipeline), part in people.groupby(["dataset", "pipeline"], sort=False):
         for condition in _others(part["condition"]):
@@ -221,9 +251,10 @@ def compare_conditions(table: pd.DataFrame, level: str = "trial", correction: st
 def rankings(table: pd.DataFrame, level: str = "trial", alpha: float = 0.05) -> dict[str, Ranking]:
     """Ranks of the pipelines over people, by condition; see `neurosig.evaluation.ranking.rank_pipelines`.
 
+    Dummies are not ranked: that something differs from guessing would pass for a difference between pipelines.
     Conditions in which no person has a score of every pipeline that takes part are left out.
     """
-    people = people_scores(table, level)
+    people = _without_dummies(people_scores(table, level), table)
     found = {}
     for condition in [name for name in CONDITIONS if name in set(people["condition"])]:
         part = people[people["condition"] == condition]
@@ -232,6 +263,31 @@ def rankings(table: pd.DataFrame, level: str = "trial", alpha: float = 0.05) -> 
         if scores.shape[1] and len(scores.dropna()):
             found[condition] = rank_pipelines(scores, alpha)
     return found
+
+
+def wilson_interval(share: np.ndarray, n: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's interval of a share of `n` independent trials.
+
+    References
+    ----------
+    Wilson (1927), Probable inference, the law of succession, and statistical inference, J. Am. Stat. Assoc. 22,
+    209-212.
+    """
+    from scipy import stats
+
+    z = stats.norm.ppf((1 + confidence) / 2)
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
+def dummy_names(table: pd.DataFrame) -> set[str]:
+    """Pipelines that ignore the signals."""
+    return set(table.loc[table["kind"] == "chance", "pipeline"])
+
+
+def _without_dummies(people: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    return people[~people["pipeline"].isin(dummy_names(table))]
 
 
 def _extra(people: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
@@ -247,8 +303,7 @@ def _extra(people: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
         & (table["condition"] == key["condition"]) & (table["seed"] == key["seed"])
         & table["subject"].isin(people.loc[first, "subject"])
     ]  # fmt: skip
-    parts = [_pooled(tuple(part["test_counts"])) for _, part in tested.groupby("subject", sort=False)]
-    chance = mean_chance_level(parts, str(key["metric"]))
+    chance = chance_of(tested)
     return {
         "sd_seeds": float(seeds.std(ddof=1)) if len(seeds) > 1 and varied else np.nan,
         "n_seeds": people["seed"].nunique(),
@@ -257,6 +312,12 @@ def _extra(people: pd.DataFrame, table: pd.DataFrame) -> dict[str, float]:
         "chance_upper": chance.upper,
         "n_above": int((own["score"] > own["chance_upper"]).sum()),
     }
+
+
+def chance_of(tested: pd.DataFrame) -> ChanceLevel:
+    """Chance level of the mean over people; `tested` are the rows of one pipeline, condition and seed."""
+    parts = [_pooled(tuple(part["test_counts"])) for _, part in tested.groupby("subject", sort=False)]
+    return mean_chance_level(parts, str(tested["metric"].iloc[0]))
 
 
 def _pooled(counts: tuple[str, ...]) -> dict[str, int]:

@@ -107,7 +107,9 @@ def sliding_windows(
                 f"{file}: expected the {spec.n_channels} channels and {spec.sfreq:g} Hz of the recordings before, got "
                 f"{found.n_channels} channels at {found.sfreq:g} Hz; pass picks and resample"
             )
-        spec = spec or found
+        if spec is not None and found.positions != spec.positions:
+            found = found.replace(positions=None)  # each head has its own
+        spec = found if spec is None else spec.replace(positions=found.positions)
         blocks.append(X)
         labels.append(y)
         who = {key: str(getattr(recording, key)) for key in ("subject", "session", "run")}

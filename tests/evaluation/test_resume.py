@@ -1,17 +1,14 @@
 """Finished folds are never lost nor repeated, and never taken for something else."""
 
-import collections
-import contextlib
 import errno
 import json
 import os
 import pathlib
 import random
-import signal
-import subprocess
 import sys
 import time
 
+import lives
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,21 +20,23 @@ from neurosig.evaluation.results import Results
 from neurosig.evaluation.store import FoldStore
 
 MODULE = '''
-import os, time
+import os, signal, zlib
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 class Counting(ClassifierMixin, BaseEstimator):
-    """Writes one line a fit: which training set, to a file."""
-    def __init__(self, log, shrinkage=0.1, pause=0.0):
-        self.log, self.shrinkage, self.pause = log, shrinkage, pause
+    """Writes one line a fit: which training set, to a file. With more than FITS lines there, a fit never ends."""
+    def __init__(self, log, shrinkage=0.1):
+        self.log, self.shrinkage = log, shrinkage
     def _features(self, X):
         return np.log(np.var(X, axis=-1))
     def fit(self, X, y):
         with open(self.log, "a") as stream:
-            stream.write(f"{self.shrinkage} {hash(X.tobytes())} {os.getpid()}\\n")
-        time.sleep(self.pause)
+            stream.write(f"{self.shrinkage} {zlib.crc32(X.tobytes())}\\n")
+        with open(self.log) as stream:
+            while len(stream.readlines()) > int(os.environ.get("FITS", 1000)):
+                signal.pause()
         self.lda_ = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=self.shrinkage).fit(self._features(X), y)
         self.classes_ = self.lda_.classes_
         return self
@@ -45,23 +44,19 @@ class Counting(ClassifierMixin, BaseEstimator):
         return self.lda_.decision_function(self._features(X))
     def predict(self, X):
         return self.lda_.predict(self._features(X))
-'''
-PAUSE = 0.05
-SCRIPT = """
-import sys
-import numpy as np
-import pandas as pd
-from counting import Counting
-from neurosig import SignalDataset, SignalSpec, benchmark
-if __name__ == "__main__":
+
+def life(out, n_jobs):
+    """A run as a user's script makes it."""
+    import pandas as pd
+    from neurosig import SignalDataset, SignalSpec, benchmark
     stored = np.load("toy.npz")
     metadata = pd.DataFrame(stored["rows"], columns=["subject", "session", "run"])
     info = SignalSpec("eeg", ("E0", "E1", "E2"), sfreq=20.0, unit="V")
     signals = SignalDataset(stored["X"], stored["y"], metadata, info, name="toy")
-    given = {f"s{s}": Counting("fits.log", s, pause=0.05) for s in (0.1, 0.5, 0.9)}
-    results = benchmark(given, signals, out=sys.argv[1], n_jobs=int(sys.argv[2]), progress=False)
-    results.report(sys.argv[1] + "/report.html")
-"""
+    given = {f"s{s}": Counting("fits.log", s) for s in (0.1, 0.5, 0.9)}
+    results = benchmark(given, signals, out=out, n_jobs=n_jobs, progress=False)
+    results.report(out + "/report.html")
+'''
 TIMES = ["time", "seconds_fit", "seconds_score", "peak_memory_mb"]
 
 
@@ -92,95 +87,76 @@ def same(left, right):
     )
 
 
-def kill_and_resume(tmp_path, moments, n_jobs, whole_life=False):
-    """Kill a run again and again, then let it end.
+class Lives:
+    """One and the same run again and again, in processes of their own."""
 
-    `moments` are seconds after the first fit of each life, or with `whole_life` parts of the time that a life would
-    take: its imports and reading, the folds that are left, the tables and the report.
-    """
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]),
-        "PYTHONHASHSEED": "0",
-    }
+    def __init__(self, counting, folder, signals, n_jobs):
+        rows = signals.metadata[["subject", "session", "run"]].to_numpy(str)
+        np.savez(folder / "toy.npz", X=signals.X, y=signals.y, rows=rows)
+        self.work, self.folder, self.n_jobs = counting.life, folder, n_jobs
+        self.log, self.n_killed = folder / "fits.log", 0
+        assert lives.ended(self.begin("undisturbed"))
+        self.n_folds, self.n_events = len(lines(self.log)), lives.n_events(folder)
+        assert self.n_folds == 3 * 3 * 3
+        self.log.unlink()
 
-    def start(out):
-        return subprocess.Popen(
-            [sys.executable, script, out, str(n_jobs)], cwd=tmp_path, env=environment, start_new_session=True
-        )
+    def begin(self, out="killed", **how):
+        return lives.begin(self.folder, self.work, str(self.folder / out), self.n_jobs, **how)
 
-    began = time.monotonic()
-    assert start("undisturbed").wait() == 0
-    life = time.monotonic() - began
-    log = tmp_path / "fits.log"
-    n_folds = len(lines(log))
-    log.unlink()
-    store = tmp_path / "killed" / "store"
-    killed = 0
-    for moment in moments:
-        if whole_life:
-            for name in ("results.json", "report.html"):  # once all folds are stored, the tables are made again
-                (tmp_path / "killed" / name).unlink(missing_ok=True)
-            moment *= life - len(list(store.glob("*.json"))) * PAUSE / n_jobs
-        process = start("killed")
-        before, began = len(lines(log)), time.monotonic()
-        while not whole_life and process.poll() is None and len(lines(log)) == before and time.monotonic() - began < 60:
-            time.sleep(0.005)  # the random moment counts from the first fit of this life
-        time.sleep(moment)
-        killed += process.poll() is None
-        with_stored = {path.name for path in store.glob("*.json")}
-        with contextlib.suppress(ProcessLookupError):  # it may have ended in this very moment
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        for path in with_stored:
-            json.loads((store / path).read_text())  # whole, at whatever moment
-        check_whole(tmp_path / "killed")
-    assert start("killed").wait() == 0
-    return n_folds, killed, lines(log)
+    def check_whole(self):
+        """What lies there after a kill is whole: folds; tables that fit together, or none; a report, or none."""
+        self.n_killed += 1
+        out = self.folder / "killed"
+        for path in (out / "store").glob("*.json"):
+            json.loads(path.read_text())
+        if (out / "results.json").exists():
+            assert len(Results.load(out).table) == 9
+        if (out / "report.html").exists():
+            assert (out / "report.html").read_text().rstrip().endswith("</html>")
+
+    def check_end(self):
+        assert lives.ended(self.begin())
+        fits = lines(self.log)
+        assert len(set(fits)) == self.n_folds  # none is lost
+        assert len(fits) - self.n_folds <= self.n_killed * self.n_jobs  # none is repeated but those in flight
+        undisturbed, resumed = (Results.load(self.folder / out) for out in ("undisturbed", "killed"))
+        same(undisturbed.table, resumed.table)
+        same(undisturbed.folds, resumed.folds)
 
 
-def check_whole(folder):
-    """What lies in a folder of results after a kill is whole: tables that fit together, or none; a report, or none."""
-    if (folder / "results.json").exists():
-        assert len(Results.load(folder).table) == 9
-    if (folder / "report.html").exists():
-        assert (folder / "report.html").read_text().rstrip().endswith("</html>")
-
-
-def check_killed(tmp_path, signals, moments, n_jobs, whole_life=False):
-    rows = signals.metadata[["subject", "session", "run"]].to_numpy(str)
-    np.savez(tmp_path / "toy.npz", X=signals.X, y=signals.y, rows=rows)
-    n_folds, killed, fits = kill_and_resume(tmp_path, moments, n_jobs, whole_life)
-    assert n_folds == 3 * 3 * 3
-    assert killed >= len(moments) - (3 if whole_life else 2)
-    per_fold = collections.Counter(line.rsplit(" ", 1)[0] for line in fits)
-    assert len(per_fold) == n_folds  # none is lost
-    assert len(fits) - n_folds <= killed * n_jobs  # none is repeated but those in flight
-    undisturbed, resumed = (Results.load(tmp_path / folder) for folder in ("undisturbed", "killed"))
-    same(undisturbed.table, resumed.table)
-    same(undisturbed.folds, resumed.folds)
-
-
-def test_a_killed_run_goes_on_where_it_stopped(counting, toy, tmp_path):
-    check_killed(tmp_path, toy(n_subjects=3), [0.12, 0.4], n_jobs=1)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_ten_kills_at_random_moments(counting, toy, tmp_path, n_jobs):
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize(("n_kills", "n_jobs"), [(10, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+def test_kills_at_random_moments(counting, toy, tmp_path, n_kills, n_jobs):
+    """Each life may end none, one or two fits; the next one stands still until the kill, wherever that finds it."""
     generator = random.Random(n_jobs)
-    check_killed(tmp_path, toy(n_subjects=3), [generator.uniform(0, 0.2) for _ in range(10)], n_jobs)
+    run = Lives(counting, tmp_path, toy(n_subjects=3), n_jobs)
+    for _ in range(n_kills):
+        before = len(lines(run.log))
+        process = run.begin(FITS=str(before + generator.randrange(3)))
+        while len(lines(run.log)) == before and process.is_alive():
+            time.sleep(0.002)
+        time.sleep(generator.uniform(0, 0.05))
+        assert lives.kill(process)
+        run.check_whole()
+    run.check_end()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_kills_over_the_whole_life_of_a_run(counting, toy, tmp_path, n_jobs):
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize(("n_kills", "n_jobs"), [(8, 1), pytest.param(4, 2, marks=pytest.mark.slow)])
+def test_kills_over_the_whole_life_of_a_run(counting, toy, tmp_path, n_kills, n_jobs):
+    """Reading, folds, tables and report: where a life was over before the kill, the next is killed sooner."""
     generator = random.Random(n_jobs)
-    parts = [generator.uniform(k / 8, (k + 1) / 8) for k in range(8)]  # loading, folds, tables, report: none is missed
+    run = Lives(counting, tmp_path, toy(n_subjects=3), n_jobs)
+    parts = [generator.uniform(k / n_kills, (k + 1) / n_kills) for k in range(n_kills)]
     generator.shuffle(parts)
-    check_killed(tmp_path, toy(n_subjects=3), parts, n_jobs, whole_life=True)
+    for part in parts:
+        moment = 1 + int(part * run.n_events)
+        while lives.ended(run.begin(kill_at=moment)):
+            for name in ("results.json", "report.html"):  # once all folds are stored, the tables are made again
+                (tmp_path / "killed" / name).unlink()
+            moment = (moment + 1) // 2
+        run.check_whole()
+    run.check_end()
 
 
 def test_nothing_is_fitted_twice(counting, toy, tmp_path):

@@ -2,9 +2,8 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 
+import lives
 import mne
 import numpy as np
 import pandas as pd
@@ -26,6 +25,9 @@ from neurosig.loaders.simulated import simulate_eeg, simulate_recordings
 PROCESSING = {"tmin": 0.5, "tmax": 2.5, "fmin": 8.0, "fmax": 32.0}
 EVENTS = ["left_hand", "right_hand"]
 CHANNELS = ["F3", "F4", "T7", "C3", "Cz", "C4", "T8", "P3", "P4", "O1", "O2"]
+
+
+pytestmark = pytest.mark.xdist_group("trained")  # one worker prepares what they share
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,8 @@ def test_a_fresh_process_gives_identical_numbers(trained, signals, tmp_path):
         "import sys, numpy as np; from neurosig import TrainedPipeline; m = TrainedPipeline.load('model');"
         "np.save('p.npy', m.predict_proba(np.load('X.npy'))); print(','.join(m.predict(np.load('X.npy'))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = lives.python(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert np.array_equal(np.load(tmp_path / "p.npy"), trained.predict_proba(X))
     assert done.stdout.strip().split(",") == trained.predict(X).tolist()
     loaded = TrainedPipeline.load(tmp_path / "model")

@@ -2,11 +2,10 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import time
 
+import lives
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ from neurosig.evaluation.transfer_results import TransferResults
 # A network small enough to be known by heart, in a module of its own so that other processes can import it.
 # The last sample of a trial's last channel is the trial's number: the log says which trials were seen.
 MODULE = '''
-import json, os
+import json, os, signal
 from pathlib import Path
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
@@ -34,7 +33,9 @@ def trials(X):
     return sorted(set(np.round(X[:, -1, -1]).astype(int).tolist()))
 
 class Logistic(ClassifierMixin, BaseEstimator):
-    """Softmax regression on log variances, by gradient descent from random or pretrained weights."""
+    """Softmax regression on log variances, by gradient descent from random or pretrained weights.
+
+    With more than FITS lines in its log, a fit never ends."""
     def __init__(self, log=None, n_iter=40, lr=0.5, stop=None, fail=None, pretrained=None, trainable="all",
                  random_state=None):
         self.log, self.n_iter, self.lr, self.stop, self.fail = log, n_iter, lr, stop, fail
@@ -50,6 +51,8 @@ class Logistic(ClassifierMixin, BaseEstimator):
                 stream.write(json.dumps(line) + "\\n")
         if self.stop is not None and len(Path(self.log).read_text().splitlines()) > self.stop:
             raise KeyboardInterrupt
+        while "FITS" in os.environ and len(Path(self.log).read_text().splitlines()) > int(os.environ["FITS"]):
+            signal.pause()
         if self.fail is not None and len(X) > self.fail:
             raise ValueError("too much for me")
         F = self._features(X)
@@ -97,23 +100,19 @@ class Variances(TransformerMixin, BaseEstimator):
         return np.log(np.var(X[:, :-1], axis=-1))
     def __sklearn_is_fitted__(self):
         return True
-'''
-SCRIPT = """
-import sys
-import numpy as np
-import pandas as pd
-from standin import Logistic
-from neurosig import SignalDataset, SignalSpec
-from neurosig.evaluation import TransferStudy
-if __name__ == "__main__":
+
+def life(out, n_jobs):
+    """A study as a user's script makes it."""
+    import pandas as pd
+    from neurosig import SignalDataset, SignalSpec
+    from neurosig.evaluation import TransferStudy
     stored = np.load("toy.npz")
     metadata = pd.DataFrame(stored["rows"], columns=["subject", "session", "run"])
     info = SignalSpec("eeg", tuple(f"E{i}" for i in range(stored["X"].shape[1])), sfreq=20.0, unit="a.u.")
     signals = SignalDataset(stored["X"], stored["y"], metadata, info, name="toy")
-    study = TransferStudy({"net": Logistic(log="fits.log", n_iter=4000)}, leave_subjects=2, seeds=2, out=sys.argv[1],
-                          n_jobs=int(sys.argv[2]))
+    study = TransferStudy({"net": Logistic(log="fits.log")}, leave_subjects=2, seeds=2, out=out, n_jobs=n_jobs)
     study.run(signals, progress=False)
-"""
+'''
 TIMES = ["seconds_fit", "seconds_pretraining"]
 
 
@@ -293,9 +292,9 @@ def test_faster_learns_from_training_trials_only(standin, monkeypatch):
     used = []
     decide = transfer_fits._decide
 
-    def decided(fitted, plan, place, fold):
+    def decided(fitted, plan, place, fold, faster):
         used.append((place, fold))
-        return decide(fitted, plan, place, fold)
+        return decide(fitted, plan, place, fold, faster)
 
     monkeypatch.setattr(transfer_fits, "_decide", decided)
     study = TransferStudy({"lda": lda}, leave_subjects=1, seeds=1, faster=options)
@@ -413,36 +412,27 @@ def lines_of(path):
         return stream.read().splitlines()
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_process_loses_only_the_fits_in_flight(standin, tmp_path, n_jobs):
     data = people(n_people=4)
     np.savez(tmp_path / "toy.npz", X=data.X, y=data.y, rows=data.metadata.to_numpy(dtype=str))
-    script = tmp_path / "run.py"
-    script.write_text(SCRIPT)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    log = tmp_path / "fits.log"
 
-    def start(out):
-        return subprocess.Popen(
-            [sys.executable, script, out, str(n_jobs)], cwd=tmp_path, env=environment, start_new_session=True
-        )
+    def begin(out, **environment):
+        return lives.begin(tmp_path, standin.life, out, n_jobs, **environment)
 
-    assert start("whole").wait(timeout=120) == 0
-    n_fits = len(lines(tmp_path / "fits.log"))
-    (tmp_path / "fits.log").unlink()
-    store = tmp_path / "killed" / "store"
-    killed = 0
+    assert lives.ended(begin("whole"))
+    n_fits = len(lines(log))
+    log.unlink()
     for enough in (n_fits // 3, 2 * n_fits // 3):
-        process = start("killed")
-        while process.poll() is None and len(list(store.glob("*.json")) if store.exists() else []) < enough:
+        process = begin("killed", FITS=str(enough))
+        while len(lines(log)) <= enough and process.is_alive():
             time.sleep(0.01)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            killed += 1
-        process.wait()
-    assert killed  # fits take long enough that at least one of the two was still at work
-    assert start("killed").wait(timeout=120) == 0
+        assert lives.kill(process)  # the last of the lines is that of a fit that never ends
+    assert lives.ended(begin("killed"))
     same(TransferResults.load(tmp_path / "killed").table, TransferResults.load(tmp_path / "whole").table)
-    assert len(lines(tmp_path / "fits.log")) <= n_fits + 3 * n_jobs * killed
+    assert len(lines(log)) <= n_fits + 2 * n_jobs
 
 
 def test_jobs_side_by_side_give_the_same(standin):

@@ -17,9 +17,9 @@ from neurosig.evaluation.transfer_rows import CONDITIONS, score
 COUNTS = json.dumps({"left": 10, "right": 10})
 
 
-def make_table(scores, n_folds=2, metric="accuracy", windows=None):
+def make_table(scores, n_folds=2, metric="accuracy", windows=None, kinds=None, counts=COUNTS):
     """A table from {(pipeline, condition): array of (n_subjects, n_seeds)}; folds scatter evenly around each score."""
-    rows = []
+    rows, kinds = [], kinds or {}
     for (pipeline, condition), values in scores.items():
         for subject, seeds in enumerate(np.atleast_2d(values)):
             for seed, value in enumerate(seeds):
@@ -27,10 +27,11 @@ def make_table(scores, n_folds=2, metric="accuracy", windows=None):
                     offset = 0.05 * (2 * fold - (n_folds - 1))
                     rows.append({
                         "dataset": "toy", "subject": f"S{subject + 1}", "group": 0, "fold": fold, "n_folds": n_folds,
-                        "pipeline": pipeline, "kind": "network", "seed": seed, "condition": condition, "metric": metric,
+                        "pipeline": pipeline, "kind": kinds.get(pipeline, "network"), "seed": seed,
+                        "condition": condition, "metric": metric,
                         "score": value + offset, "score_windows": np.nan if windows is None else value - 0.1,
                         "n_windows": 0 if windows is None else windows, "chance": 0.5, "chance_upper": 0.7,
-                        "n_train": 40, "n_test": 20, "test_counts": COUNTS, "pretrained_on": 4.0, "seconds_fit": 1.0,
+                        "n_train": 40, "n_test": 20, "test_counts": counts, "pretrained_on": 4.0, "seconds_fit": 1.0,
                         "seconds_pretraining": 2.0, "n_epochs": 3, "best_epoch": 2, "n_parameters": 10, "error": "",
                     })  # fmt: skip
     return pd.DataFrame(rows)
@@ -189,6 +190,65 @@ def test_corrections_are_statsmodels(p):
         np.testing.assert_array_equal(correct(p, method), found)
 
 
+def test_dummies_are_in_no_family_of_tests():
+    """Holm's factors by hand: six people who all gain give 2 / 2**6, five of six with the smallest loss 4 / 2**6."""
+    steps = np.arange(1, 7)[:, None] / 100
+    most = steps * np.where(steps == steps.min(), -1, 1)
+    scores = {
+        ("A", "within"): 0.6 + 0 * steps, ("A", "transfer_all"): 0.6 + steps,
+        ("B", "within"): 0.5 + 0 * steps, ("B", "transfer_all"): 0.5 + most,
+        ("Chance", "within"): 0.4 + steps, ("Chance", "transfer_all"): 0.4 + 0 * steps,
+        ("Coin", "within"): 0.4 + most, ("Coin", "transfer_all"): 0.4 + 0 * steps,
+    }  # fmt: skip
+    dummies = {"Chance": "chance", "Coin": "chance"}
+    results = TransferResults(make_table(scores, kinds=dummies), {})
+    alone = TransferResults(make_table({key: scores[key] for key in scores if key[0] in "AB"}), {})
+
+    effects = results.effects().set_index("pipeline")
+    assert list(effects.index) == ["A", "B"]
+    assert effects["p_wilcoxon"].tolist() == [2 / 64, 4 / 64]
+    assert effects["p_wilcoxon_corrected"].tolist() == [2 * 2 / 64, 4 / 64]  # two tests, not four
+    pd.testing.assert_frame_equal(results.effects(), alone.effects())
+    assert set(results.person_effects()["pipeline"]) == {"A", "B"}
+
+    pairs = results.compare()
+    assert len(pairs) == 2 * (1 + 4)  # A - B; each of both against each dummy; not one dummy against the other
+    there = pairs[pairs["condition"] == "transfer_all"]
+    own, chance = (there[there["family"] == family] for family in ("pipelines", "chance"))
+    assert own["p_wilcoxon_corrected"].tolist() == [2 / 64]  # one test
+    assert chance["p_wilcoxon"].tolist() == [2 / 64] * 4
+    assert chance["p_wilcoxon_corrected"].tolist() == [4 * 2 / 64] * 4
+    assert chance["p_corrected"].tolist() == [4 * 2 / 64] * 4  # sign flips give the same p
+
+    ranks = results.ranking_table()
+    assert set(ranks["pipeline"]) == {"A", "B"} and set(ranks["mean_rank"]) == {1.0, 2.0}
+    assert results.statistics()["test"].value_counts().to_dict() == {"pipelines": 2, "chance": 8, "transfer": 2}
+    assert set(results.summary()["pipeline"]) == {"A", "B", "Chance", "Coin"}
+
+
+def test_nothing_but_dummies_has_scores_and_nothing_to_test():
+    table = make_table({("Chance", "within"): np.full((3, 1), 0.5), ("Chance", "direct"): np.full((3, 1), 0.5)},
+                       kinds={"Chance": "chance"})  # fmt: skip
+    results = TransferResults(table, {})
+    assert len(results.summary()) == 2
+    for frame in (results.effects(), results.compare(), results.ranking_table(), results.statistics()):
+        assert len(frame) == 0
+
+
+def test_improvement_with_four_classes_by_hand():
+    counts = json.dumps({"left": 5, "right": 5, "hands": 5, "feet": 5})
+    table = make_table({("A", "within"): [[0.4, 0.6], [0.7, 0.8], [0.75, 0.5]]}, counts=counts)
+    row = TransferResults(table, {}).summary().iloc[0]
+    mean = (0.5 + 0.75 + 0.625) / 3  # 0.625, of which 0.25 is chance
+    assert row["chance"] == 0.25
+    assert row["improvement_absolute"] == pytest.approx(mean - 0.25) == pytest.approx(0.375)
+    assert row["improvement_relative"] == pytest.approx((mean - 0.25) / 0.25) == pytest.approx(1.5)
+    assert row["improvement_normalised"] == pytest.approx((mean - 0.25) / 0.75) == pytest.approx(0.5)
+    # two seeds, whose means over the three people are 1.85 / 3 and 1.9 / 3
+    assert row["sd_seeds"] == pytest.approx(0.05 / 3 / np.sqrt(2))
+    assert row["sd_subjects"] == pytest.approx(np.std([0.5, 0.75, 0.625], ddof=1)) == pytest.approx(0.125)
+
+
 def test_an_unknown_correction_is_refused(results):
     with pytest.raises(UsageError, match="correction must be one of holm, bonferroni, got 'fdr'"):
         results.compare(correction="fdr")
@@ -201,6 +261,14 @@ def test_scores_are_scikit_learn_s():
     y, decided = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
     assert score(y, decided, "accuracy") == pytest.approx(accuracy_score(y, decided))
     assert score(y, decided, "balanced_accuracy") == pytest.approx(balanced_accuracy_score(y, decided))
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_cleaning_that_changed_nothing_is_told(scores, moved):
+    scores = {(name, "within"): scores["A", "within"].copy() for name in ("A", "A (FASTER)")}
+    scores["A (FASTER)", "within"][0, 0] += 0.05 * moved
+    lines = TransferResults(make_table(scores), {"protocol": {"faster_both": True}}).warnings
+    assert any("FASTER changed no score of A:" in line for line in lines) is not moved
 
 
 def test_few_people_and_few_seeds_are_told(scores):
