@@ -63,8 +63,8 @@ def write_recording_report(cleaned: Cleaned, record: Mapping[str, Any], path: st
         "cleaning.html.j2",
         kind="Cleaning of a recording",
         title=f"Subject {record['subject']}, session {record['session']}, run {record['run']}",
-        lede=f"{summary['channels']} channels at {record['sfreq']:g} Hz; {count(summary['trials'], 'trial')}, "
-        + ", ".join(f"{name} {each['cut']}" for name, each in record["events"].items()),
+        lede=f"{summary['channels']} channels at {record['sfreq']:g} Hz; {count(summary['trials'], 'trial')}: "
+        + ", ".join(f"{each['cut']} × {name}" for name, each in record["events"].items()),
         finding=_finding(record),
         table=_table(record),
         notices=_notices(record),

@@ -39,13 +39,14 @@ def write_cohort_report(
     *,
     outliers: Outliers | None = None,
     note: str = "",
+    remarks: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Write the page of all recordings, the same for machines, and a table.
 
     Parameters
     ----------
     outcomes : sequence of Outcome
-        From `preprocess`.
+        From `preprocess`, and from `earlier_outcomes` what earlier calls left in the folder.
     options : CleaningOptions
         How the recordings were cleaned.
     out : path-like
@@ -54,6 +55,8 @@ def write_cohort_report(
         From `find_cohort_outliers`.
     note : str
         What it said.
+    remarks : sequence of str
+        What else a reader should know, one sentence each.
 
     Returns
     -------
@@ -67,8 +70,9 @@ def write_cohort_report(
     """
     out = Path(out)
     rows = [_row(outcome, out) for outcome in outcomes]
-    done = [row for row in rows if not row["error"]]
-    failed = [row for row in rows if row["error"]]
+    done = [row for row in rows if row["state"] in ("cleaned", "skipped")]
+    failed = [row for row in rows if row["state"] == "failed"]
+    left_out = [row for row in rows if row["state"] == "left out"]
     stage = None if outliers is None else json.loads(json.dumps(outliers.to_dict(), default=_plain))
     subjects = list(dict.fromkeys(row["subject"] for row in done))
     counts = Counter(name for row in done for name in row["names"])
@@ -76,6 +80,7 @@ def write_cohort_report(
         "recordings": [{key: value for key, value in row.items() if key not in ("label", "names")} for row in rows],
         "outlier_subjects": stage,
         "outlier_subjects_note": note,
+        "remarks": list(remarks),
         "options": options.to_dict(),
         "channels_interpolated": dict(sorted(counts.items())),
     }
@@ -85,10 +90,11 @@ def write_cohort_report(
         "cleaning_cohort.html.j2",
         kind="Cleaning of many recordings",
         title=f"{count(len(done), 'recording')} of {count(len(subjects), 'subject')}, cleaned",
-        finding=_cohort_finding(done, failed, outliers),
-        notices=_cohort_notices(done, failed, note, outliers),
+        finding=_cohort_finding(done, failed, left_out, outliers),
+        notices=_cohort_notices(done, failed, note, outliers, remarks),
         rows=done,
         failed=failed,
+        left_out=left_out,
         pictures=_cohort_pictures(done, counts, stage),
         outliers=_outlier_rows(stage),
         settings=options_in_words(options.to_dict()),
@@ -109,7 +115,7 @@ def _row(outcome: Outcome, out: Path) -> dict[str, Any]:
         "subject": source.subject, "session": source.session, "run": source.run,
         "state": outcome.state, "error": outcome.error, "names": [],
     }  # fmt: skip
-    if outcome.state == "failed":
+    if not outcome.record:
         return row
     summary = outcome.record["summary"]
     bad = [*summary["channels_interpolated"], *summary["channels_left_bad"]]
@@ -133,10 +139,13 @@ def _row(outcome: Outcome, out: Path) -> dict[str, Any]:
 
 
 def _cohort_finding(
-    done: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]], outliers: Outliers | None
+    done: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]],
+    left_out: Sequence[Mapping[str, Any]],
+    outliers: Outliers | None,
 ) -> str:
     if not done:
-        return f"None of {count(len(failed), 'recording')} could be cleaned."
+        return f"None of {count(len(failed) + len(left_out), 'recording')} could be cleaned."
     kept, cut = sum(row["trials_kept"] for row in done), sum(row["trials"] for row in done)
     bad, channels = sum(row["channels_bad"] for row in done), sum(row["channels"] for row in done)
     parts = [
@@ -150,13 +159,19 @@ def _cohort_finding(
     if outliers is not None:
         named = ", ".join(map(str, outliers.bads))
         parts.append(f"outlier subjects: {named}" if named else "no outlier among the subjects")
+    if left_out:
+        parts.append(f"{count(len(left_out), 'recording')} left out, without events to cut around")
     if failed:
         parts.append(f"{count(len(failed), 'recording')} failed")
     return "; ".join(parts) + "."
 
 
 def _cohort_notices(
-    done: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, Any]], note: str, outliers: Outliers | None
+    done: Sequence[Mapping[str, Any]],
+    failed: Sequence[Mapping[str, Any]],
+    note: str,
+    outliers: Outliers | None,
+    remarks: Sequence[str],
 ) -> list[dict[str, str]]:
     found = []
     if failed:
@@ -175,6 +190,7 @@ def _cohort_notices(
     title = "Not all could be looked at or mended."
     serious = serious_notes(row["notes"] for row in done)
     found += [{"level": "warning", "title": title, "text": f"{text}."} for text in serious]
+    found += [{"level": "warning", "title": "Careful.", "text": f"{text[:1].upper()}{text[1:]}."} for text in remarks]
     if note:
         title = "Outlier subjects." if outliers is not None else "Outlier subjects were not looked for."
         found.append({"level": "note", "title": title, "text": note[:1].upper() + note[1:] + "."})
@@ -224,7 +240,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     import pandas as pd
 
     columns = [
-        "subject", "session", "run", "trials", "trials_kept", "channels", "channels_bad", "components",
+        "subject", "session", "run", "state", "trials", "trials_kept", "channels", "channels_bad", "components",
         "components_removed", "dropped_percent", "channels_percent", "components_percent", "cells_percent",
         "bad_channels", "error",
     ]  # fmt: skip

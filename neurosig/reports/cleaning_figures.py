@@ -69,7 +69,8 @@ def plot_z(stage: Mapping[str, Any], label: str) -> Figure:
             n = int(beyond.sum())
             row_label(ax, y, _words(metric), f"{n} beyond" if n else "")
         low, high = ax.get_xlim()
-        ax.set_xlim(min(low, -3.4), max(high, 3.4))
+        low, high = min(low, -3.4), max(high, 3.4)
+        ax.set_xlim(low - 0.04 * (high - low), high + 0.12 * (high - low))  # names stand to the right of their marks
         finish_rows(ax, len(metrics), f"z-score, one mark per {label}; dashed: threshold")
         place_labels(ax, points)
     return figure
@@ -259,7 +260,7 @@ def plot_cohort(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str,
         A row for each measure, a dot for each recording; the most affected are named.
     """
     with _figure(0.75 + 0.52 * len(measures)) as (figure, ax):
-        points = []
+        points, marks = [], []
         for y, (key, words) in enumerate(measures):
             known = [(row[key], row["label"]) for row in rows if row[key] is not None]
             values = [value for value, _ in known]
@@ -269,13 +270,14 @@ def plot_cohort(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str,
             ax.plot(values, [y] * len(values), "o", ms=5, alpha=0.55, mew=0, color=COLOURS["score"], zorder=3)
             ax.plot([np.median(values)] * 2, [y - 0.2, y + 0.2], color=COLOURS["ink"], lw=2, zorder=4)
             row_label(ax, y, words, f"median {np.median(values):.1f} %")
+            marks += [(value, y) for value in [*values, float(np.median(values))]]
             value, label = max(known)
             if len(known) > 2 and value > np.median(values):
                 points.append((float(value), float(y), label))
         ax.set_xlim(left=0)
         finish_rows(ax, len(measures), "percent, one dot per recording, bar: median")
         ax.set_xlim(left=min(0, ax.get_xlim()[0]))
-        place_labels(ax, points)
+        place_labels(ax, points, marks)
     return figure
 
 

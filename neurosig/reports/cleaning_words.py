@@ -12,7 +12,7 @@ __all__ = [
 ]  # fmt: skip
 
 FEW_TRIALS, MANY_CHANNELS = 0.6, 0.2  # beyond these a recording is worth a look by eye
-_SERIOUS = ("cannot have a z-score", "positions are not known", "stay marked bad", "left out of the result")
+_SERIOUS = ("cannot have a z-score", "positions are not known", "stay marked bad", "no place in the montage")
 
 # stage: name, unit of what is counted, what is compared
 STAGES = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -146,8 +146,11 @@ def finish_rows(ax: Axes, n: int, label: str) -> None:
     ax.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
 
 
-def place_labels(ax: Axes, points: list[tuple[float, float, str]]) -> None:
-    """Put each name on the first side of its point where it covers neither the frame, a point nor another name."""
+def place_labels(ax: Axes, points: list[tuple[float, float, str]], others: Iterable[tuple[float, float]] = ()) -> None:
+    """Put each name on the first side of its point where it covers neither the frame, a point nor another name.
+
+    `others` are places of marks without a name that must not be covered either.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.transforms import Bbox
 
@@ -156,7 +159,8 @@ def place_labels(ax: Axes, points: list[tuple[float, float, str]]) -> None:
     canvas.draw()  # settles the layout, so that text extents are true
     renderer = canvas.get_renderer()
     frame = ax.get_window_extent(renderer)
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in (ax.transData.transform(point[:2]) for point in points)]
+    marks = [ax.transData.transform(place) for place in [point[:2] for point in points] + list(others)]
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in marks]
     sides = [(7, 0, "left", "center"), (-7, 0, "right", "center"), (6, 7, "left", "bottom"), (6, -7, "left", "top"),
              (-6, 7, "right", "bottom"), (-6, -7, "right", "top"), (6, 18, "left", "bottom"), (6, -18, "left", "top"),
              (-6, 18, "right", "bottom"), (-6, -18, "right", "top")]  # fmt: skip

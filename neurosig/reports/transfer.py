@@ -7,11 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurosig.reports.cards import counted, dataset_card, joined, pipeline_card, plain, words
+from neurosig.evaluation.transfer_tables import dummy_names
+from neurosig.reports.cards import counted, dataset_card, joined, pipeline_card
 from neurosig.reports.drawing import metric_label
 from neurosig.reports.findings import ALPHA
 from neurosig.reports.page import figure_svg, format_number, format_p, write_page
 from neurosig.reports.transfer_figures import CONDITIONS, plot_conditions, plot_effects, plot_people, plot_ranks
+from neurosig.reports.transfer_parts import (
+    improvements,
+    networks,
+    people_blocks,
+    pretrained,
+    protocol_facts,
+    records,
+    time_facts,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +41,7 @@ _MEANING = {
 
 
 def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> Path:
-    """Write the page: findings, ranking, effects of transfer, comparisons, persons, protocol, and the data.
+    """Write the page: findings, scores, improvement from chance, ranks, effects of transfer, comparisons, and the data.
 
     Parameters
     ----------
@@ -55,6 +65,7 @@ def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> 
     scored = bool(table["score"].notna().any())
     summary = results.summary() if scored else None
     effects = results.effects() if scored else None
+    windows = results.summary("window") if scored and results.has_windows else None
     people = results.table["subject"].nunique()
     conditions = [name for name in CONDITIONS if name in set(table["condition"])]
     card = meta.get("dataset") or {"name": table["dataset"].iloc[0]}
@@ -76,25 +87,31 @@ def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> 
         remarks=results.warnings,
         conditions=[
             {"key": name, "name": CONDITIONS[name], "meaning": _MEANING[name], "rows": _rows(summary, name),
-             "windows": _window_means(results, name)}
+             "windows": [] if windows is None else _rows(windows, name)}
             for name in conditions
         ] if scored else [],
-        has_windows=results.has_windows,
+        improvements=improvements(summary) if scored else [],
         ranks=_ranks(results) if scored else [],
-        effects=_records(effects) if scored else [],
+        effects=records(effects) if scored else [],
         pairs=_pairs(results) if scored else [],
+        dummies=sorted(dummy_names(table)),
         names=CONDITIONS,
         alpha=ALPHA,
         pictures=_pictures(results, summary, metric) if scored else {},
-        people=_people(results, conditions) if scored else [],
-        failed=_records(results.failed.head(20)),
-        protocol=_protocol(meta),
+        people=people_blocks(results, conditions, CONDITIONS) if scored else [],
+        failed=records(results.failed.head(20)),
+        protocol=protocol_facts(meta),
+        networks=networks(results, conditions),
+        pretrained=pretrained(meta),
         dataset=dataset_card(dict(card), metric),
-        pipelines=[pipeline_card(one) for one in meta.get("pipelines", ())],
+        pipelines=[
+            pipeline_card({key: value for key, value in one.items() if key != "settings"})
+            for one in meta.get("pipelines", ())
+        ],
         glossary=_glossary(metric),
         reproduce={
             "command": meta.get("command") or "",
-            "facts": [(words(key), plain(meta[key])) for key in ("created", "seconds", "n_jobs") if key in meta],
+            "facts": time_facts(meta),
             "versions": [(str(name), str(number)) for name, number in (meta.get("versions") or {}).items()],
             "columns": list(table.columns),
         },
@@ -105,15 +122,19 @@ def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> 
 def _findings(summary: pd.DataFrame, effects: pd.DataFrame, metric: str) -> list[str]:
     """Who leads in each condition, and what transfer brought whom."""
     lines = []
-    label = metric_label(metric)
+    label = metric.replace("_", " ")
     for condition in CONDITIONS:
         rows = summary[(summary["condition"] == condition) & summary["mean"].notna()]
         if len(rows):
             first = rows.iloc[0]
             above = "above" if first["mean"] > first["chance_upper"] else "not above"
+            interval = ""
+            if first["ci_low"] == first["ci_low"]:
+                interval = f"95 % CI {format_number(first['ci_low'])} to {format_number(first['ci_high'])}, "
             line = (
                 f"{CONDITIONS[condition]}: {first['pipeline']} is first with {label} {format_number(first['mean'])} "
-                f"(n = {int(first['n'])}), {above} the bound of chance ({format_number(first['chance_upper'])})"
+                f"({interval}n = {int(first['n'])}); chance {format_number(first['chance'])}, {above} its bound "
+                f"{format_number(first['chance_upper'])}"
             )
             if len(rows) > 1:
                 second = rows.iloc[1]
@@ -127,14 +148,14 @@ def _findings(summary: pd.DataFrame, effects: pd.DataFrame, metric: str) -> list
         for row in rows.itertuples():
             supported = row.p_wilcoxon_corrected < ALPHA
             told.append(f"{row.pipeline} {format_number(row.effect, 3, True)}{' (supported)' if supported else ''}")
-        n_supported = int((rows["p_wilcoxon_corrected"] < ALPHA).sum())
+        lines.append(f"{CONDITIONS[way]} against within: {'; '.join(told)}.")
+    if len(effects) and (effects["p_minimum"] >= ALPHA).all():
+        lines.append("With so few people no paired test can support a difference, however large.")
+    elif len(effects):
+        n_supported = int((effects["p_wilcoxon_corrected"] < ALPHA).sum())
         lines.append(
-            f"{CONDITIONS[way]} against within: {'; '.join(told)}. "
-            + (
-                f"{n_supported} of {len(rows)} differences are supported by the paired test."
-                if n_supported
-                else "No difference is supported by the paired test."
-            )
+            f"{n_supported} of these {len(effects)} differences {'is' if n_supported == 1 else 'are'} supported by the "
+            "paired test, corrected for their number."
         )
     return lines
 
@@ -159,15 +180,7 @@ def _caveats(table: pd.DataFrame, meta: Mapping[str, Any]) -> list[str]:
 
 
 def _rows(summary: pd.DataFrame, condition: str) -> list[dict[str, Any]]:
-    return _records(summary[summary["condition"] == condition])
-
-
-def _window_means(results: TransferResults, condition: str) -> dict[str, float]:
-    if not results.has_windows:
-        return {}
-    summary = results.summary("window")
-    rows = summary[summary["condition"] == condition]
-    return dict(zip(rows["pipeline"], rows["mean"], strict=True))
+    return records(summary[summary["condition"] == condition])
 
 
 def _ranks(results: TransferResults) -> list[dict[str, Any]]:
@@ -187,10 +200,12 @@ def _ranks(results: TransferResults) -> list[dict[str, Any]]:
 
 
 def _pairs(results: TransferResults) -> list[dict[str, Any]]:
+    """Comparisons by family of tests: pairs of pipelines in each condition, then pipelines against dummies."""
     pairs = results.compare()
     return [
-        {"name": CONDITIONS[condition], "rows": _records(rows)}
-        for condition, rows in pairs.groupby("condition", sort=False)
+        {"name": CONDITIONS[condition] + (", against guessing" if family == "chance" else ""), "rows": records(rows)}
+        for family in ("pipelines", "chance")
+        for condition, rows in pairs[pairs["family"] == family].groupby("condition", sort=False)
     ]
 
 
@@ -219,6 +234,7 @@ def _pictures(results: TransferResults, summary: pd.DataFrame, metric: str) -> d
             description=f"Effect of transfer on {label}: mean with interval and every person, by condition.",
         )  # fmt: skip
     scores = people_scores(results.table)
+    scores = scores[~scores["pipeline"].isin(dummy_names(results.table))]
     several_conditions = scores.groupby("pipeline", sort=False)["condition"].transform("nunique") > 1
     shown = scores[several_conditions & scores["score"].notna()]
     if len(shown):
@@ -227,41 +243,6 @@ def _pictures(results: TransferResults, summary: pd.DataFrame, metric: str) -> d
             description=f"{label} of every person in each condition, a panel a pipeline.",
         )  # fmt: skip
     return pictures
-
-
-def _people(results: TransferResults, conditions: list[str]) -> list[dict[str, Any]]:
-    """Scores of single people, a table a pipeline."""
-    from neurosig.evaluation.transfer_tables import people_scores
-
-    scores = people_scores(results.table)
-    blocks = []
-    for name, part in scores.groupby("pipeline", sort=False):
-        there = [condition for condition in conditions if condition in set(part["condition"])]
-        wide = part.pivot(index="subject", columns="condition", values="score")
-        facts = part.groupby("subject", sort=False)[["chance", "chance_upper"]].first()
-        rows = [
-            {"subject": subject, "scores": [wide.loc[subject, condition] for condition in there],
-             **facts.loc[subject].to_dict()}
-            for subject in facts.index
-        ]  # fmt: skip
-        blocks.append({"name": name, "conditions": [CONDITIONS[one] for one in there], "rows": rows})
-    return blocks
-
-
-def _protocol(meta: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    protocol = meta.get("protocol") or {}
-    groups = protocol.get("groups") or []
-    window = protocol.get("window")
-    step = protocol.get("window_step") or window
-    facts: list[tuple[str, Any]] = [
-        ("Folds within a person", str(protocol.get("folds", ""))),
-        ("Left out at a time", " | ".join(", ".join(map(str, group)) for group in groups)),
-        ("Seeds", ", ".join(map(str, protocol.get("seeds", ())))),
-        ("Fine-tuning", ", ".join(protocol.get("fine_tune", ())) or "none"),
-        ("Windows", "none, whole trials" if window is None else f"{window:g} s, every {step:g} s"),
-        ("FASTER", "fitted in the folds" if protocol.get("faster") else "no"),
-    ]
-    return [(name, value) for name, value in facts if value]
 
 
 def _glossary(metric: str) -> list[tuple[str, str]]:
@@ -275,17 +256,14 @@ def _glossary(metric: str) -> list[tuple[str, str]]:
          "of twenty such studies. For single windows the bound is that of trials: windows of one trial are one look."),
         ("SD over people, over seeds", "How much people differ (seeds averaged), and how much the mean over people "
          "changes from one training to the next."),
-        ("Improvement over chance", "(score − chance) / chance, with chance one in the number of classes; 0.75 with "
-         "two classes is +50 %. Normalised: (score − chance) / (1 − chance), 1 for a perfect score."),
+        ("Accuracy improvement from chance", "How far a score lies above one in the number of classes: relative, "
+         "absolute and normalised, as explained at the table."),
         ("Effect of transfer", "A person's score with what was learned from others minus that without."),
-        ("Corrected p", "Wilcoxon's signed-rank test over people, two-sided, corrected by Holm's method: for the pairs "
-         "of a condition, or for all comparisons against within."),
-        ("Mean rank", "Each person ranks the pipelines, 1 is best; ties share a rank."),
+        ("Corrected p", "Wilcoxon's signed-rank test over people, two-sided, corrected by Holm's method in one family "
+         "of tests: the pairs of pipelines in a condition; the pipelines against guessing in a condition; or all "
+         "comparisons of transfer against within. Dummies, which ignore the signals, are in the second family only."),
+        ("Mean rank", "Each person ranks the pipelines, 1 is best; ties share a rank. Dummies are not ranked."),
     ]  # fmt: skip
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def _equals(p: float) -> str:

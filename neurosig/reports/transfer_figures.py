@@ -32,7 +32,7 @@ def plot_conditions(summary: pd.DataFrame, *, metric: str | None = None) -> Figu
     metric : str, optional
         Name of the score, for the axis.
     """
-    return plot_ranking(summary.assign(dataset=summary["condition"].map(CONDITIONS)), metric=metric)
+    return _one_scale(plot_ranking(summary.assign(dataset=summary["condition"].map(CONDITIONS)), metric=metric))
 
 
 def plot_people(scores: pd.DataFrame, *, metric: str | None = None) -> Figure:
@@ -47,7 +47,7 @@ def plot_people(scores: pd.DataFrame, *, metric: str | None = None) -> Figure:
     """
     named = scores.assign(dataset=scores["pipeline"], pipeline=scores["condition"].map(CONDITIONS))
     order = [CONDITIONS[name] for name in CONDITIONS if name in set(scores["condition"])]
-    return plot_subjects(named, order=order, metric=metric)
+    return _one_scale(plot_subjects(named, order=order, metric=metric))
 
 
 def plot_effects(effects: pd.DataFrame, *, metric: str | None = None) -> Figure:
@@ -79,7 +79,7 @@ def plot_effects(effects: pd.DataFrame, *, metric: str | None = None) -> Figure:
 
     ordered = effects.sort_values("condition", key=lambda names: names.map(list(CONDITIONS).index), kind="stable")
     named = ordered.assign(dataset=ordered["condition"].map(CONDITIONS))
-    return panels(named, draw, lambda rows: 0.7 + 0.5 * rows["pipeline"].nunique())
+    return _one_scale(panels(named, draw, lambda rows: 0.7 + 0.5 * rows["pipeline"].nunique()))
 
 
 def plot_ranks(ranking: pd.DataFrame) -> Figure:
@@ -102,4 +102,12 @@ def plot_ranks(ranking: pd.DataFrame) -> Figure:
         finish_rows(ax, len(rows), "Mean rank over people, 1 is best")
 
     named: Any = ranking.assign(dataset=ranking["condition"].map(CONDITIONS))
-    return panels(named, draw, lambda rows: 0.7 + 0.4 * len(rows))
+    return _one_scale(panels(named, draw, lambda rows: 0.7 + 0.4 * len(rows)))
+
+
+def _one_scale(figure: Figure) -> Figure:
+    """Panels that are there to be compared have the same limits."""
+    limits = [ax.get_xlim() for ax in figure.axes]
+    for ax in figure.axes:
+        ax.set_xlim(min(low for low, _ in limits), max(high for _, high in limits))
+    return figure

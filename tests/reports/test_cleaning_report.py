@@ -11,6 +11,8 @@ from neurosig.preprocessing.cleaning import CleaningOptions
 from neurosig.preprocessing.cleaning_runs import Outcome, find_cohort_outliers, preprocess, sources_of_dataset
 from neurosig.reports.cleaning import write_cohort_report, write_recording_report
 
+pytestmark = pytest.mark.xdist_group("cleaning_report")  # one worker prepares what they share
+
 
 @pytest.fixture(scope="module")
 def cleaned(tmp_path_factory):
@@ -93,7 +95,7 @@ def test_the_machine_readable_files(cleaned):
     assert [row["state"] for row in record["recordings"]] == ["cleaned"] * 3 + ["failed"]
     assert set(record["outlier_subjects"]["z"]) == {"deviation", "variance", "amplitude"}
     table = files["table"].read_text().splitlines()
-    assert len(table) == 5 and table[0].startswith("subject,session,run,trials,trials_kept")
+    assert len(table) == 5 and table[0].startswith("subject,session,run,state,trials,trials_kept")
 
 
 def test_equal_cleanings_give_equal_pages(cleaned, tmp_path):

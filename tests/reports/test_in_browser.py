@@ -10,6 +10,9 @@ from neurosig.reports.decode import write_decode_report
 PHONE = {"width": 375, "height": 812}
 
 
+pytestmark = pytest.mark.xdist_group("in_browser")  # one worker prepares what they share
+
+
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory):
     with browser(tmp_path_factory.mktemp("profile")) as open_page:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from outline import Outline
+from statsmodels.stats.proportion import proportion_confint
 
 from neurosig.core.errors import StorageError
 from neurosig.evaluation.transfer_results import TransferResults
@@ -22,6 +23,15 @@ CONDITIONS = {
 STRENGTH = {"ShallowConvNet": 0.68, "EEGNet": 0.63, "TS+LR": 0.72, "Chance": 0.5}
 
 
+SETTINGS = {"module": "ShallowConvNet", "module_params": None, "max_epochs": 100, "batch_size": 16, "lr": 0.001,
+            "optimizer": "AdamW", "validation": 0.2, "stopping": "comparison", "patience": 15,
+            "window": None}  # fmt: skip
+
+
+def kind_of(name):
+    return "network" if "Net" in name else "chance" if name == "Chance" else "classical"
+
+
 def make_results(n_people=8, n_seeds=3, strength=None, windows=0, name="EEGMMIDB"):
     rng = np.random.default_rng(11)
     rows = []
@@ -34,7 +44,7 @@ def make_results(n_people=8, n_seeds=3, strength=None, windows=0, name="EEGMMIDB
             value = np.nan if level is None else np.clip(level + 0.02 * c + talent[person] + rng.normal(0, 0.03), 0, 1)
             rows.append({
                 "dataset": name, "subject": str(person + 1), "group": person // 4, "fold": fold, "n_folds": 3,
-                "pipeline": pipeline, "kind": "network" if network else "classical", "seed": seed,
+                "pipeline": pipeline, "kind": kind_of(pipeline), "seed": seed,
                 "condition": condition, "metric": "accuracy", "score": value, "score_windows": value - 0.05,
                 "chance": 0.5, "chance_upper": 0.73, "n_train": 30, "n_test": 15, "n_windows": windows,
                 "test_counts": json.dumps({"left_hand": 8, "right_hand": 7}),
@@ -45,12 +55,14 @@ def make_results(n_people=8, n_seeds=3, strength=None, windows=0, name="EEGMMIDB
     meta = {
         "dataset": {"name": name, "title": "EEG motor movement", "subjects": n_people, "folds": "run", "channels": 21,
                     "classes": {"left_hand": 180, "right_hand": 180}, "doi": "10.13026/C28G6P", "citation": "Schalk"},
-        "pipelines": [{"name": key, "steps": ["NetClassifier()"]} for key in strength or STRENGTH],
+        "pipelines": [{"name": key, "steps": ["NetClassifier()"], "kind": kind_of(key),
+                       "settings": SETTINGS if "Net" in key else None} for key in strength or STRENGTH],
         "protocol": {"folds": "run", "groups": [["1", "2", "3", "4"], ["5", "6", "7", "8"]],
                      "seeds": list(range(n_seeds)), "fine_tune": ["all", "head"], "direct": True,
                      "window": 2.0 if windows else None, "window_step": None, "faster": None},
         "command": "neurosig benchmark --protocol transfer --dataset eegmmidb", "versions": {"neurosig": "0.1.0"},
-        "created": "2026-01-01", "seconds": 12.5, "n_jobs": 1, "warnings": ["toy: something to keep in mind"],
+        "created": "2026-01-01", "seconds": 12.4, "seconds_fits": 3720.0, "n_fits": 420, "n_fits_kept": 400,
+        "n_jobs": 1, "warnings": ["toy: something to keep in mind"],
     }  # fmt: skip
     return TransferResults(pd.DataFrame(rows), meta)
 
@@ -92,21 +104,76 @@ def test_rankings_are_the_summary(text, results):
         for cells, row in zip(table[1:], rows.itertuples(), strict=True):
             assert cells[1] == f"{row.mean:.3f}"
             assert cells[2] == f"{row.ci_low:.3f} to {row.ci_high:.3f}"
-            assert cells[3] == f"{row.sd_subjects:.3f}"
-            assert cells[5] == str(row.n) == "8"
-            assert cells[6] == f"{row.chance:.3f} ({row.chance_upper:.3f})"
-            assert cells[7] == f"{row.n_above} of 8"
-            assert cells[8] == f"{row.improvement_relative:+.3f}".replace("-", "−")
+            assert cells[3] == str(row.n) == "8"
+            assert cells[4] == f"{row.chance:.3f} ({row.chance_upper:.3f})"
+            assert cells[5] == f"{row.n_above} of 8"
+            assert cells[6] == f"{row.sd_subjects:.3f}"
+            seeds = row.sd_seeds  # what no seed changes has no spread over seeds
+            assert cells[7] == (f"{seeds:.3f}" if "Net" in row.pipeline else "–") and (seeds == seeds) is (
+                "Net" in row.pipeline)  # fmt: skip
+
+
+def test_improvement_from_chance_is_explained_and_follows_from_the_means(text, results):
+    page = Outline(text)
+    table = page.tables[4]
+    assert table[0] == ["Pipeline", "Condition", "Relative", "95 % CI of relative", "Absolute", "Normalised", "Chance",
+                        "n"]  # fmt: skip
+    means = results.summary().set_index(["pipeline", "condition"])
+    assert len(table) == 1 + len(means)
+    for cells in table[1:]:
+        row = means.loc[cells[0], {words: name for name, words in CONDITIONS.items()}[cells[1]]]
+        ends = [2 * row[end] - 1 for end in ("ci_low", "ci_high")]
+        numbers = [2 * row["mean"] - 1, row["mean"] - 0.5, 2 * row["mean"] - 1]  # two classes
+        expected = [signed(numbers[0]), " to ".join(map(signed, ends)), signed(numbers[1]), signed(numbers[2])]
+        assert cells[2:6] == expected and cells[6:] == ["0.500", "8"]
+    words = " ".join(page.words.split())
+    for part in ("Accuracy improvement from chance", "relative: (score − chance) / chance.",
+                 "absolute: score − chance,", "normalised: (score − chance) / (1 − chance)."):  # fmt: skip
+        assert part in words
+
+
+def signed(number):
+    return f"{number:+.3f}".replace("-", "−")
 
 
 def test_effects_are_the_table_s(text, results):
-    table = Outline(text).tables[4]
+    table = Outline(text).tables[5]
     effects = results.effects()
-    assert len(table) == 1 + len(effects) == 1 + 2 * 3 + 2
+    assert len(table) == 1 + len(effects) == 1 + 2 * 3 + 1  # a dummy has none
     for cells, row in zip(table[1:], effects.itertuples(), strict=True):
         assert cells[:2] == [row.pipeline, CONDITIONS[row.condition]]
-        assert cells[4] == f"{row.effect:+.3f}".replace("-", "−")
-        assert cells[9] == f"{100 * row.share_improved:.0f} %" and cells[10] == "8"
+        assert cells[2] == signed(row.effect) and cells[5] == "8"
+        assert cells[6] == f"{100 * row.share_improved:.0f} %"
+        assert cells[8] == ("–" if row.sd_seeds != row.sd_seeds else f"{row.sd_seeds:.3f}")
+        assert cells[10] == f"{row.within:.3f} → {row.transfer:.3f}"
+
+
+def test_guessing_is_compared_apart(text, results):
+    page = Outline(text)
+    pairs = [table for table in page.tables if table[0][0] == "Pair"]
+    found = results.compare()
+    assert [len(table) - 1 for table in pairs] == [3, 1, 1, 3, 3, 3]  # 3 pipelines or 2 networks; then each and Chance
+    for table, (_, rows) in zip(pairs[4:], found[found["family"] == "chance"].groupby("condition", sort=False),
+                                strict=True):  # fmt: skip
+        assert [cells[0] for cells in table[1:]] == [f"{r.pipeline_a} minus {r.pipeline_b}" for r in rows.itertuples()]
+        assert all("Chance" in cells[0] for cells in table[1:])
+        assert [cells[3] for cells in table[1:]] == [f"{p:.3f}" for p in rows["p_wilcoxon_corrected"]]
+    words = " ".join(page.words.split())
+    for part in ("Within person, against guessing (3 pairs)", "Chance ignores the signals and is not ranked",
+                 "Dummies learn from nobody and are left out", "are in the second family only"):  # fmt: skip
+        assert part in words
+
+
+def test_networks_show_how_they_were_trained_and_all_calls_count(text):
+    page = Outline(text)
+    (table,) = [table for table in page.tables if table[0][0] == "Pipeline" and "Batch" in table[0]]
+    assert [cells[0] for cells in table[1:]] == ["ShallowConvNet", "EEGNet"]
+    assert table[1][1:] == ["ShallowConvNet", "1 474".replace(" ", "\N{NARROW NO-BREAK SPACE}"), "100", "16",
+                            "0.001 AdamW", "as the comparison, patience 15; 0.2 of the trials validate",
+                            "whole trials", "40", "40", "40", "40"]  # fmt: skip
+    words = " ".join(page.words.split())
+    assert "1 h 02 min for 420 fits in all calls" in words
+    assert "begun 2026-01-01, took 12 s; 400 of 420 fits were finished before" in words
 
 
 def test_page_says_how_it_was_done_and_what_to_doubt(text):
@@ -130,15 +197,20 @@ def test_single_people_are_the_means_of_the_table(text, results):
     part = results.table[results.table["pipeline"] == "ShallowConvNet"]
     means = part.groupby(["subject", "condition"])["score"].mean()
     for cells in table[1:]:
-        assert cells[1:5] == [f"{means[cells[0], condition]:.3f}" for condition in CONDITIONS]
+        for cell, condition in zip(cells[1:5], CONDITIONS, strict=True):
+            mean = means[cells[0], condition]
+            low, high = proportion_confint(mean * 45, 45, method="wilson")
+            assert cell.split() == [f"{mean:.3f}", f"{low:.3f}", "to", f"{high:.3f}"]
+        assert cells[5] == "45"
 
 
 def test_windows_have_a_column_where_there_are_some(tmp_path):
     page = Outline(write_transfer_report(make_results(windows=60), tmp_path / "r.html").read_text())
-    head = [cell.split(" ")[0:3] for cell in page.tables[0][0]]
-    assert ["Mean", "of", "windows"] in head
-    row = page.tables[0][1]
-    assert float(row[1]) - float(row[2]) == pytest.approx(0.05, abs=2e-3)
+    trials, windows = page.tables[:2]
+    assert "of single windows" in page.words and trials[0] == windows[0]
+    for one, other in zip(trials[1:], windows[1:], strict=True):
+        assert one[0] == other[0] and float(one[1]) - float(other[1]) == pytest.approx(0.05, abs=2e-3)
+        assert one[4] == other[4]  # windows of one trial are one look: the bound is that of trials
 
 
 def test_failures_and_hostile_names_are_shown_as_text(tmp_path):
@@ -168,6 +240,7 @@ def test_equal_results_give_an_equal_file_and_a_bad_place_is_told(results, text,
 def test_figures_stand_alone(results):
     for kind in ("ranking", "effects"):
         figure = results.plot(kind)
+        assert len({ax.get_xlim() for ax in figure.axes}) == 1  # what is compared has one scale
         assert [ax.get_title(loc="left") for ax in figure.axes] == [
             name for name in CONDITIONS.values() if kind == "ranking" or name != "Within person"
         ]
