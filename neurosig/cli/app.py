@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from neurosig.cli import benchmark, datasets, decode, demo, doctor, inspect, preprocess, report, train
+from neurosig.cli import benchmark, datasets, decode, demo, doctor, inspect, networks, preprocess, report, train
 from neurosig.core.errors import NeurosigError
 
 __all__ = ["app", "main"]
@@ -21,7 +21,7 @@ CLOSED_PIPE = 1  # what typer and Python exit with when the reader went away (`n
 _ANYWHERE = ("--debug", "--verbose", "-v")
 _RESUMING = ("benchmark", "demo", "preprocess")
 # of a user's day
-_ORDER = ("demo", "datasets", "inspect", "preprocess", "benchmark", "train", "decode", "report", "doctor")
+_ORDER = ("demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "train", "decode", "report", "doctor")
 
 
 class _Commands(TyperGroup):
@@ -47,6 +47,7 @@ app.add_typer(datasets.app, name="datasets")
 app.command("inspect")(inspect.command)
 app.command("preprocess")(preprocess.command)
 app.command("benchmark")(benchmark.command)
+app.command("networks")(networks.command)
 app.command("train")(train.command)
 app.command("decode")(decode.command)
 app.command("report")(report.command)

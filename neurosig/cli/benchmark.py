@@ -131,6 +131,8 @@ def command(
     window: transfer.Window = None,
     window_step: transfer.WindowStep = None,
     faster: transfer.Faster = None,
+    faster_both: transfer.FasterBoth = None,
+    max_epochs: transfer.MaxEpochs = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute everything again.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
@@ -144,7 +146,7 @@ def command(
     options = {name: value for name, value in options.items() if value is not None}
     own: dict[str, Any] = {
         "seeds": seeds, "leave_subjects": leave_subjects, "fine_tune": fine_tune, "direct": direct, "window": window,
-        "window_step": window_step, "faster": faster,
+        "window_step": window_step, "faster": faster, "faster_both": faster_both, "max_epochs": max_epochs,
     }  # fmt: skip
     if protocol != "moabb":
         theirs = {"--evaluation": evaluation, "--cs-mode": cs_mode, "--backend dask": "" if backend == "dask" else None}
@@ -164,7 +166,7 @@ def command(
                 _pipelines(pipelines), dataset, evaluation or "within_session", folds=folds, n_splits=n_splits,
                 cs_mode=cs_mode, metric=metric, groups=group or None, events=_events(events),
                 subjects=parse_names(subjects), data=data, out=out, overwrite=overwrite, n_jobs=n_jobs, backend=backend,
-                random_state=seed, progress=False if json else None, command=shlex.join(["neurosig", *sys.argv[1:]]),
+                random_state=seed, progress=not json, command=shlex.join(["neurosig", *sys.argv[1:]]),
                 **options,
             )  # fmt: skip
             report = out / "report.html"

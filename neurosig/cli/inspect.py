@@ -133,7 +133,7 @@ def _sampling(report: dict[str, Any]) -> str:
 
 def _trials(trials: dict[str, Any]) -> str:
     return (
-        f"{trials['n_trials']} from {trials['tmin']:g} to {trials['tmax']:g} s; "
+        f"{trials['n_trials']} from {trials['tmin']:g} to {trials['tmax']:g} s ({trials['n_times']} samples); "
         f"{trials['n_subjects']} subject{'' if trials['n_subjects'] == 1 else 's'}, "
         f"{trials['n_runs']} recording{'' if trials['n_runs'] == 1 else 's'}"
     )

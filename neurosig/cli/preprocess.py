@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,10 +16,15 @@ _HELP = """Clean recordings with FASTER and store their trials; leave a report o
 
 Each recording is filtered, cut into trials, and cleaned: bad channels, bad trials, artifact components, and bad
 channels of single trials, by their z-scores. Finished recordings are skipped when the same command is given again, also
-after Ctrl-C or a power cut; one that fails does not stop the others. Results are named after subject, session and run
+after Ctrl-C or a power cut; one that fails does not stop the others, and one without events to cut around is left out.
+Results are named after subject, session and run
 (sub-01_ses-1_run-1, S001R04), and where a file's name tells none of them, after the file, which is then a subject of
 its own: a person's name in a file's name would be in the results. Where --out holds another recording under the same
-name, this one fails and nothing is changed.
+name, this one fails and nothing is changed; where it holds recordings cleaned with other options, the call is refused.
+
+The folder is a dataset for the other commands: neurosig benchmark --dataset cleaned/. Rejected trials are not in it.
+Cleaning sees whole recordings, test trials included, though no labels: to clean within the folds instead, benchmark
+the recordings themselves with --group cleaning.
 
 \b
 Examples:
@@ -26,10 +32,11 @@ Examples:
   neurosig preprocess S001R04.edf S001R08.edf --out cleaned/ --eog-proxy Fp1,Fp2
   neurosig preprocess --dataset simulated-imagery --out cleaned/ --jobs 4
   neurosig preprocess resting.fif --out cleaned/ --window 2
+  neurosig benchmark --dataset cleaned/ --pipelines pipelines/
 
 \b
 What is written to --out:
-  cleaning.html          the recordings of the last call at a glance; cleaning.json, cleaning.csv
+  cleaning.html          all recordings in the folder at a glance; cleaning.json, cleaning.csv
   sub-*/ses-*/eeg/       *_desc-faster_epo.fif   cleaned trials, for mne.read_epochs
                          *_desc-faster_ave.fif   their average for each event
                          *_desc-faster_report.html, *_epo.json   what was removed and why
@@ -161,13 +168,13 @@ def command(
             eog=parse_names(eog) or (), eog_proxy=parse_names(eog_proxy) or (), reference=_reference(reference),
             average_first=average_first, autoreject=autoreject, random_state=seed, baseline=_baseline(baseline),
         )  # fmt: skip
-        outcomes, files = _run(sources, options, out, jobs, overwrite, quiet=json)
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+        outcomes, cohort, files = _run(sources, options, out, jobs, overwrite, quiet=json)
     if json:
         console.emit_json(_answer(outcomes, files))
     else:
-        _show(outcomes, files, everything=events is None and window is None and dataset is None)
-    if failed:
+        _show(outcomes, cohort, files, everything=events is None and window is None and dataset is None)
+    states = {outcome.state for outcome in outcomes}
+    if "failed" in states or states == {"left out"}:
         raise typer.Exit(1)
 
 
@@ -212,6 +219,7 @@ def _from_files(
 ) -> tuple[list[Any], dict[str, Any]]:
     from neurosig.core.errors import UsageError
     from neurosig.loaders.discover import discover
+    from neurosig.loaders.epoch_files import holds_epochs, trial_span
     from neurosig.loaders.recordings import ReadOptions
     from neurosig.preprocessing.cleaning_runs import sources_of
 
@@ -230,7 +238,11 @@ def _from_files(
         if absent := [name for name in wanted if name not in there]:
             raise UsageError(f"no recording of subject {absent[0]}; there are {', '.join(there[:12])}")
         found = [item for item in found if item.subject in wanted]
-    return found, {}
+    paths = {item.recording.path for item in found if item.recording is not None}
+    if window is not None or not all(map(holds_epochs, paths)):
+        return found, {}
+    spans = [trial_span(path) for path in paths]  # trials that were cut before keep what all have
+    return found, {"tmin": max(first for first, _ in spans), "tmax": min(last for _, last in spans)}
 
 
 def _all_files(given: list[Path]) -> list[Path]:
@@ -278,7 +290,9 @@ def _reference(text: str) -> str | tuple[str, ...] | None:
 
 def _run(
     sources: list[Any], options: Any, out: Path, jobs: int, overwrite: bool, quiet: bool
-) -> tuple[list[Any], dict[str, Path]]:
+) -> tuple[list[Any], dict[str, Any], dict[str, Path]]:
+    """What became of the recordings, what else there is to say of the folder, and the files that say it all."""
+    from neurosig.preprocessing.cleaning_cohort import whole_cohort
     from neurosig.preprocessing.cleaning_runs import find_cohort_outliers, preprocess
     from neurosig.reports.cleaning import write_cohort_report, write_recording_report
 
@@ -286,8 +300,10 @@ def _run(
         sources, options, out, n_jobs=jobs, overwrite=overwrite, report=write_recording_report,
         progress=False if quiet else None,
     )  # fmt: skip
-    outliers, note = find_cohort_outliers(outcomes, options)
-    return outcomes, write_cohort_report(outcomes, options, out, outliers=outliers, note=note)
+    every, remarks = whole_cohort(out, outcomes, options)
+    outliers, note = find_cohort_outliers(every, options)
+    files = write_cohort_report(every, options, out, outliers=outliers, note=note, remarks=remarks)
+    return outcomes, {"earlier": len(every) - len(outcomes), "remarks": remarks}, files
 
 
 def _answer(outcomes: list[Any], files: dict[str, Path]) -> dict[str, Any]:
@@ -317,7 +333,7 @@ def _named(outcome: Any) -> str:
     return f"{label} ({Path(file).name})" if file else label
 
 
-def _show(outcomes: list[Any], files: dict[str, Path], everything: bool = False) -> None:
+def _show(outcomes: list[Any], cohort: dict[str, Any], files: dict[str, Path], everything: bool = False) -> None:
     from collections import Counter
 
     from neurosig.cli import console
@@ -326,22 +342,21 @@ def _show(outcomes: list[Any], files: dict[str, Path], everything: bool = False)
     states = Counter(outcome.state for outcome in outcomes)
     told = [f"{states['cleaned']} cleaned"]
     told += [f"{states['skipped']} found done"] if states["skipped"] else []
+    told += [f"{states['left out']} left out (no events)"] if states["left out"] else []
     told += [f"{states['failed']} failed"] if states["failed"] else []
     console.say(f"{len(outcomes)} recording{'' if len(outcomes) == 1 else 's'}: {', '.join(told)}", style="bold")
-    good = [outcome for outcome in outcomes if outcome.state != "failed" and outcome.source.file]
+    good = [outcome for outcome in outcomes if outcome.record and outcome.source.file]
     for outcome in good[:_SHOWN_FILES]:
         console.say(f"  {_named(outcome)}")
     if len(good) > _SHOWN_FILES:
         console.say(f"  ... and {len(good) - _SHOWN_FILES} more: --json names all files")
     if replaced := sum(outcome.replaced for outcome in outcomes):
-        console.warn(
-            f"{replaced} replaced an earlier cleaning in the folder (other options or versions, or --overwrite)"
-        )
-    done = [outcome.record["summary"] for outcome in outcomes if outcome.state != "failed"]
+        console.warn(f"{replaced} replaced an earlier cleaning in the folder (by other software, or by --overwrite)")
+    done = [outcome.record["summary"] for outcome in outcomes if outcome.record]
     if done:
         kept, cut = sum(one["trials_kept"] for one in done), sum(one["trials"] for one in done)
         filled, left = (sum(len(one[f"channels_{what}"]) for one in done) for what in ("interpolated", "left_bad"))
-        records = [outcome.record for outcome in outcomes if outcome.state != "failed"]
+        records = [outcome.record for outcome in outcomes if outcome.record]
         names = list(dict.fromkeys(name for record in records for name in record["events"]))
         first, last = records[0]["options"]["tmin"], records[0]["options"]["tmax"]
         why = " (all events: --events was not given)" if everything else ""
@@ -351,14 +366,22 @@ def _show(outcomes: list[Any], files: dict[str, Path], everything: bool = False)
         if left:
             console.say(f"  channels left bad     {left}: as recorded, in info['bads']")
         console.say(f"  components removed    {sum(len(one['components_removed']) for one in done)}")
-    for note in serious_notes(outcome.record["notes"] for outcome in outcomes if outcome.state != "failed"):
+    for note in serious_notes(outcome.record["notes"] for outcome in outcomes if outcome.record):
         console.warn(note)
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    for outcome in failed[:_SHOWN_FAILURES]:
-        console.warn(f"failed: {_named(outcome)}: {outcome.error}")
-    if len(failed) > _SHOWN_FAILURES:
-        console.warn(f"{len(failed) - _SHOWN_FAILURES} more failed: see {files['record']}")
-    console.say(f"report: {files['report']}")
+    for remark in cohort["remarks"]:
+        console.warn(remark)
+    for state in ("left out", "failed"):
+        those = [outcome for outcome in outcomes if outcome.state == state]
+        for outcome in those[:_SHOWN_FAILURES]:
+            console.warn(f"{state}: {_named(outcome)}: {outcome.error}")
+        if len(those) > _SHOWN_FAILURES:
+            console.warn(f"{len(those) - _SHOWN_FAILURES} more {state}: see {files['record']}")
+    earlier = f" (with {cohort['earlier']} of earlier calls)" if cohort["earlier"] else ""
+    console.say(f"report: {files['report']}{earlier}")
     console.say(f"table:  {files['table']}")
-    if failed:
+    if states["left out"] and everything:
+        console.note("recordings at rest are cut into windows: a call of their own, with --window 2 and another --out")
+    if states["failed"]:
         console.note("next: mend what failed and give the same command again; what is done is skipped")
+    elif done and len(names) > 1:
+        console.note(f"next: {console.program()} benchmark --dataset {shlex.quote(str(files['report'].parent))}")

@@ -14,9 +14,17 @@ from neurosig.core.errors import InputError, UsageError
 if TYPE_CHECKING:
     from neurosig.evaluation.transfer_results import TransferResults
 
-__all__ = ["Direct", "Faster", "FineTune", "LeaveSubjects", "Protocol", "Seeds", "Window", "WindowStep", "run_transfer"]
+__all__ = [
+    "Direct", "Faster", "FasterBoth", "FineTune", "LeaveSubjects", "MaxEpochs", "Protocol", "Seeds", "Window",
+    "WindowStep", "check_protocol", "run_transfer",
+]  # fmt: skip
 
 _SHOWN_FAILURES = 5
+_IMPROVEMENT = {
+    "relative": "(score - chance) / chance, chance being one in the number of classes; 1 is twice as good as guessing",
+    "absolute": "score - chance",
+    "normalised": "(score - chance) / (1 - chance); 0 is guessing, 1 is perfect",
+}
 
 Protocol = Annotated[
     str,
@@ -59,6 +67,17 @@ Faster = Annotated[
 ]  # fmt: skip
 
 
+FasterBoth = Annotated[
+    bool | None, typer.Option("--faster-both",
+                              help="Transfer: study every pipeline without and with --faster, side by side."),
+]  # fmt: skip
+MaxEpochs = Annotated[
+    int | None, typer.Option("--max-epochs", metavar="N",
+                             help="Transfer: at most so many epochs for every network, for a quick look."
+                             "  [default: as its pipeline says]"),
+]  # fmt: skip
+
+
 def check_protocol(protocol: str, given: dict[str, Any]) -> None:
     """Refuse options that belong to the other protocol.
 
@@ -87,6 +106,8 @@ def run_transfer(
     window: float | None,
     window_step: float | None,
     faster: bool | None,
+    faster_both: bool | None,
+    max_epochs: int | None,
     options: dict[str, Any],
     reading: dict[str, Any],
 ) -> None:
@@ -100,11 +121,14 @@ def run_transfer(
     from neurosig.cli.console import emit_json, only_json
     from neurosig.evaluation.transfer import TransferStudy
 
+    if faster_both and faster is False:
+        raise UsageError("--no-faster and --faster-both contradict each other; give one of them")
     if len(datasets) > 1:
         raise UsageError(f"--protocol transfer studies one dataset at a time, got {len(datasets)}")
     chosen = {
         "seeds": seeds, "leave_subjects": leave_subjects, "fine_tune": _ways(fine_tune), "direct": direct,
-        "window": window, "window_step": window_step, "faster": faster, **options,
+        "window": window, "window_step": window_step, "faster": "both" if faster_both else faster,
+        "max_epochs": max_epochs, **options,
     }  # fmt: skip
     study = TransferStudy(pipelines, out=out, **{name: value for name, value in chosen.items() if value is not None})
     report = out / "report.html"
@@ -112,7 +136,7 @@ def run_transfer(
         with only_json(json):
             results = study.run(
                 datasets[0],
-                progress=False if json else None,
+                progress=not json,
                 command=shlex.join(["neurosig", *sys.argv[1:]]),
                 **reading,
             )
@@ -156,29 +180,32 @@ def _show(results: TransferResults, report: Path, scored: bool) -> None:
 
     metric = str(results.table["metric"].iloc[0])
     if scored:
-        columns = [
-            "condition",
-            "pipeline",
-            metric,
-            "sd people",
-            "sd seeds",
-            "subjects",
-            "chance (bound)",
-            "over chance",
-        ]
+        columns = ["condition", "pipeline", metric, "95 % interval", "sd people", "sd seeds", "n", "chance (bound)"]
         summary = results.summary()
         rows = [
-            [row.condition, row.pipeline, _number(row.mean), _number(row.sd_subjects), _number(row.sd_seeds), row.n,
-             f"{_number(row.chance)} ({_number(row.chance_upper)})", _number(row.improvement_relative, sign=True)]
+            [row.condition, row.pipeline, _number(row.mean), _interval(row.ci_low, row.ci_high, sign=False),
+             _number(row.sd_subjects), _number(row.sd_seeds), row.n,
+             f"{_number(row.chance)} ({_number(row.chance_upper)})"]
             for row in summary.itertuples()
         ]  # fmt: skip
         protocol = results.meta["protocol"]
+        n_seeds = len(protocol["seeds"])
         title = (
             f"{results.table['dataset'].iloc[0]}: {protocol['folds']} folds, {protocol['leave_subjects']} people left "
-            f"out at a time, {len(protocol['seeds'])} seeds"
+            f"out at a time, {n_seeds} seed{'' if n_seeds == 1 else 's'}"
         )
         show_table(columns, rows, title=title, right=columns[2:])
-        columns = ["transfer", "pipeline", "effect", "95 % interval", "improved", "subjects", "corrected p"]
+        columns = ["condition", "pipeline", *_IMPROVEMENT]
+        rows = [
+            [row.condition, row.pipeline, *(_number(getattr(row, f"improvement_{kind}"), sign=True)
+                                            for kind in _IMPROVEMENT)]
+            for row in summary.itertuples()
+        ]  # fmt: skip
+        show_table(columns, rows, title=f"{metric.replace('_', ' ')} improvement from chance", right=columns[2:])
+        for kind, meaning in _IMPROVEMENT.items():
+            say(f"{kind}: {meaning}")
+        say()
+        columns = ["transfer", "pipeline", "effect", "95 % interval", "improved", "n", "corrected p"]
         rows = [
             [row.condition, row.pipeline, _number(row.effect, sign=True),
              _interval(row.ci_low, row.ci_high),
@@ -198,8 +225,8 @@ def _show(results: TransferResults, report: Path, scored: bool) -> None:
         note("next: mend what failed and give the same command again; only that runs")
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{_number(low, sign=True)} to {_number(high, sign=True)}" if low == low else "-"
+def _interval(low: float, high: float, sign: bool = True) -> str:
+    return f"{_number(low, sign)} to {_number(high, sign)}" if low == low else "-"
 
 
 def _number(value: float, sign: bool = False) -> str:

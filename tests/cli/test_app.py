@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 
+import lives
 import pytest
 
 from neurosig._version import __version__
 
-COMMANDS = ["demo", "datasets", "inspect", "preprocess", "benchmark", "train", "decode", "report", "doctor"]
+COMMANDS = ["demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "train", "decode", "report", "doctor"]
 ESCAPE = "\x1b["
 
 
@@ -20,18 +21,7 @@ ESCAPE = "\x1b["
 def failing(tmp_path):
     """Run a command whose body is the given Python code: ``failing("raise ValueError('x')", "--debug")``."""
 
-    def run(body, *args, **kwargs):
-        return subprocess.run(
-            [sys.executable, "-c", _program(body), "boom", *args],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            **kwargs,
-        )
-
-    return run
+    return lambda body, *args, **environment: lives.python(_program(body), "boom", *args, cwd=tmp_path, **environment)
 
 
 def _program(body):
@@ -49,21 +39,21 @@ def test_help_lists_the_commands_in_the_order_of_a_users_day(cli):
     assert not done.stderr
 
 
-def test_help_is_quick(cli):
-    def seconds():  # of the processor, whatever else the machine does
-        before = os.times()
-        cli("--help")
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
-
-    assert min(seconds() for _ in range(3)) < 1.0
-
-
-def test_the_command_line_imports_nothing_heavy():
-    heavy = "numpy pandas scipy sklearn mne torch moabb matplotlib pydantic rich braindecode"
-    code = f"import sys, neurosig.cli.app; print([n for n in {heavy.split()!r} if n in sys.modules])"
+def test_help_imports_nothing_heavy():
+    """Not even that of a command: a user who asks for help is answered at once."""
+    heavy = "numpy pandas scipy sklearn mne torch moabb matplotlib braindecode"
+    code = f"""
+import sys
+from neurosig.cli.app import main
+for words in {[["--help"], *([command, "--help"] for command in COMMANDS)]!r}:
+    try:
+        main(words)
+    except SystemExit as end:
+        assert end.code == 0
+print([name for name in {heavy.split()!r} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -141,9 +131,7 @@ def test_errors_become_one_line_and_an_exit_code(failing, body, code, line):
 def test_debug_shows_the_traceback_wherever_it_stands(tmp_path, where):
     program = _program("raise KeyError('gone')")
     args = ["--debug", "boom"] if where == "before" else ["boom", "--debug"]
-    done = subprocess.run(
-        [sys.executable, "-c", program, *args], capture_output=True, text=True, check=False, cwd=tmp_path
-    )
+    done = lives.python(program, *args, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" in done.stderr
     assert done.stderr.splitlines()[-1] == "internal error: KeyError: 'gone' (this is a defect of neurosig)"
@@ -189,18 +177,18 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path):
     process.stdout.close()
     assert process.stderr.read() == b""
     process.stderr.close()
-    assert process.wait(timeout=30) == 1
+    assert process.wait(timeout=300) == 1
 
 
 def test_ctrl_c_stops_with_130(tmp_path, interruptible):
-    program = _program("import time\nprint('begun', flush=True)\ntime.sleep(60)")
+    program = _program("import time\nprint('begun', flush=True)\ntime.sleep(3600)")
     with subprocess.Popen(
         [sys.executable, "-c", program, "boom"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         cwd=tmp_path, preexec_fn=interruptible,
     ) as process:  # fmt: skip
         assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert errors.strip() == "stopped; run the same command again to start over"
 
@@ -220,7 +208,7 @@ def test_colour_on_a_terminal_unless_refused(no_color):
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", **({"NO_COLOR": "1"} if no_color else {})}
     code = "from neurosig.cli import console; console.say('warm', style='red')"
-    subprocess.run([sys.executable, "-c", code], stdout=other, env=environment, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], stdout=other, env=environment, check=True, timeout=300)
     os.close(other)
     shown = os.read(main, 10_000).decode()
     os.close(main)
@@ -229,7 +217,7 @@ def test_colour_on_a_terminal_unless_refused(no_color):
 
 
 def test_columns_is_honoured(cli, failing):
-    assert max(map(len, failing(SAY, env={**os.environ, "COLUMNS": "40"}).stdout.splitlines())) <= 40
+    assert max(map(len, failing(SAY, COLUMNS="40").stdout.splitlines())) <= 40
     assert max(map(len, cli("--help", COLUMNS="60").stdout.splitlines())) <= 60
 
 

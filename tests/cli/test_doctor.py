@@ -8,6 +8,8 @@ import pytest
 
 from neurosig.cli import doctor
 
+pytestmark = pytest.mark.xdist_group("doctor")  # one worker prepares what they share
+
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory):

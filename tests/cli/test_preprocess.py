@@ -6,6 +6,13 @@ import mne
 import numpy as np
 import pytest
 
+from neurosig.cli.inspect import command as inspect
+from neurosig.cli.preprocess import _from_files
+from neurosig.preprocessing.cleaning import CleaningOptions
+from neurosig.preprocessing.cleaning_runs import preprocess
+
+# mne's own reader of metadata
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
 ELECTRODES = ["Fp1", "Fp2", "F3", "F4", "Fz", "C3", "C4", "Cz", "P3", "P4", "Pz", "O1", "O2"]
 
 
@@ -29,7 +36,6 @@ def trials(tmp_path):
 OPTIONS = ("--tmin", "-0.4", "--tmax", "1.2", "--montage", "standard_1005")
 
 
-@pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")  # mne's own reader of metadata
 def test_a_first_and_a_second_call(cli, trials, tmp_path):
     done = cli("preprocess", trials, "--out", tmp_path / "out", *OPTIONS)
     assert done.returncode == 0, done.stderr
@@ -85,7 +91,10 @@ def test_windows_of_a_recording_without_events(cli, tmp_path):
     raw = mne.io.RawArray(1e-5 * np.random.default_rng(0).standard_normal((13, 128 * 40)), info, verbose="error")
     raw.save(tmp_path / "rest_raw.fif", verbose="error")
     bare = cli("preprocess", tmp_path / "rest_raw.fif", "--out", tmp_path / "out")
-    assert bare.returncode == 1 and "no events" in bare.stderr and "windows" in bare.stderr
+    assert bare.returncode == 1  # nothing was cleaned at all
+    assert "1 recording: 0 cleaned, 1 left out (no events)" in bare.stdout
+    assert "left out: sub-rest_ses-0_run-0 (rest_raw.fif): the recording has no events" in bare.stderr
+    assert "recordings at rest are cut into windows" in bare.stderr and "--window 2 and another --out" in bare.stderr
     done = cli("preprocess", tmp_path / "rest_raw.fif", "--out", tmp_path / "out", "--window", "2", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["recordings"][0]["summary"]["trials"] == 19  # the last sample of the last is missing
@@ -115,7 +124,68 @@ def test_one_patient_never_takes_the_place_of_another(cli, tmp_path):
     both = cli("preprocess", a, other, *call)
     assert both.returncode == 2 and str(a) in both.stderr and str(other) in both.stderr
     told = cli("preprocess", a, *call, "--notch", "50")
-    assert told.returncode == 0 and "1 replaced an earlier cleaning" in told.stderr
+    assert told.returncode == 2 and "(notch none there, 50 now)" in told.stderr and "--overwrite" in told.stderr
+    assert {path: path.read_bytes() for path in there} == there
+    anew = cli("preprocess", a, *call, "--notch", "50", "--overwrite")
+    assert anew.returncode == 0 and "1 replaced an earlier cleaning in the folder" in anew.stderr
+    assert "1 recording was in the folder made with other options, and not on this page" in anew.stderr
+
+
+def test_calls_with_one_way_add_up_to_one_page_and_files_without_events_are_left_out(cli, tmp_path):
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for subject in (1, 2, 3):
+        path = rest(folder / f"sub-{subject}_raw.fif", subject)
+        raw = mne.io.read_raw_fif(path, preload=True, verbose="error")
+        if subject != 2:
+            raw.set_annotations(mne.Annotations(np.arange(1.0, 28.0, 1.5), 0.0, ["left", "right"] * 9))
+        raw.save(path, overwrite=True, verbose="error")
+    call = ("--out", tmp_path / "out", "--events", "left=left,right=right", "--tmin", "0", "--tmax", "1",
+            "--steps", "channels,epochs")  # fmt: skip
+    assert cli("preprocess", folder / "sub-3_raw.fif", *call).returncode == 0
+    done = cli("preprocess", folder / "sub-1_raw.fif", folder / "sub-2_raw.fif", *call)
+    assert done.returncode == 0, done.stderr
+    assert "2 recordings: 1 cleaned, 1 left out (no events)" in done.stdout
+    assert "left out: sub-2_ses-0_run-0 (sub-2_raw.fif): the recording has none of the events" in done.stderr
+    assert "--window" not in done.stderr  # events were asked for: this is no recording at rest
+    assert "report: " in done.stdout and "cleaning.html (with 1 of earlier calls)" in done.stdout
+    assert f"benchmark --dataset {tmp_path / 'out'}" in done.stderr
+    record = json.loads((tmp_path / "out" / "cleaning.json").read_text())
+    assert [(row["subject"], row["state"]) for row in record["recordings"]] == [
+        ("1", "cleaned"), ("2", "left out"), ("3", "skipped")]  # fmt: skip
+    page = (tmp_path / "out" / "cleaning.html").read_text()
+    assert "2 recordings of 2 subjects, cleaned" in page and "1 recording left out, without events" in page
+
+
+def test_what_is_cleaned_can_be_decoded(cli, trials, tmp_path, capsys):
+    """The two lines of the README: preprocess, then benchmark its folder."""
+    assert cli("preprocess", trials, "--out", tmp_path / "clean", *OPTIONS, "--steps", "channels").returncode == 0
+    done = cli("benchmark", "--dataset", tmp_path / "clean", "--pipelines", "Chance", "--out", tmp_path / "r", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["ranking"][0]["dataset"] == "clean"
+    (told,) = [line for line in answer["warnings"] if "cleaned before the folds were made" in line]
+    assert "test trials included" in told and "trials that it rejected are not tested" in told
+    assert "cleaned before the folds were made" in (tmp_path / "r" / "report.html").read_text()
+    inspect(next((tmp_path / "clean").rglob("*_epo.fif")))
+    seen = capsys.readouterr().out
+    assert "24 from -0.4 to 1.2 s (161 samples); 1 subject, 1 recording" in seen
+    assert "left × 12, right × 12 (event_id)" in seen and "reference: average" in seen
+
+
+def test_trials_of_another_program_are_cleaned_in_their_own_window(tmp_path):
+    rng = np.random.default_rng(0)
+    events = np.column_stack([np.arange(24) * 300, np.zeros(24, int), np.tile([1, 2], 12)])
+    info = mne.create_info(ELECTRODES, 128.0, "eeg", verbose="error")
+    epochs = mne.EpochsArray(1e-5 * rng.standard_normal((24, 13, 65)), info, events, 0.1, {"a": 1, "b": 2},
+                             verbose="error")  # fmt: skip
+    epochs.save(tmp_path / "sub-7-epo.fif", verbose="error")
+    sources, window = _from_files([tmp_path / "sub-7-epo.fif"], None, None, None, {})
+    assert window == pytest.approx({"tmin": 13 / 128, "tmax": 77 / 128})
+    (outcome,) = preprocess(sources, CleaningOptions(**window, steps=("channels",)), tmp_path / "out")
+    assert outcome.source.label == "sub-7_ses-0_run-0" and outcome.record["summary"]["trials"] == 24
+    cleaned = mne.read_epochs(outcome.files["epochs"], preload=False, verbose="error")
+    assert len(cleaned.times) == 65 and cleaned.times[0] == pytest.approx(13 / 128)
 
 
 def test_results_do_not_go_among_the_recordings(cli, tmp_path):

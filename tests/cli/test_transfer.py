@@ -39,7 +39,8 @@ def test_main_job_then_again_from_the_store(cli, dataset, tmp_path):
     first = cli(*call)
     assert first.returncode == 0, first.stderr
     for text in ("small: run folds, 2 people left out at a time, 2 seeds", "transfer_all", "transfer_head", "direct",
-                 "against learning within the person", "report: out/report.html", "out/results.csv"):  # fmt: skip
+                 "against learning within the person", "accuracy improvement from chance", "normalised",
+                 "relative: (score - chance) / chance", "report: out/report.html", "out/results.csv"):  # fmt: skip
         assert text in first.stdout
     assert "few subjects (n = 4)" in first.stderr
     out = tmp_path / "out"
@@ -69,6 +70,17 @@ def test_one_json_object_for_machines(cli, dataset):
     assert answer["report"] == "results/report.html"
 
 
+def test_cleaning_side_by_side_on_a_small_budget(cli, dataset, tmp_path):
+    done = cli("benchmark", "--protocol", "transfer", "-d", dataset, "-p", "linear.yml", "--subjects", "1-2", "--seeds",
+               "1", "--leave-subjects", "1", "--fine-tune", "head", "--no-direct", "--faster-both", "--max-epochs",
+               "1", "--out", "out")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "out" / "results.csv", keep_default_na=False)
+    assert set(table["pipeline"]) == {"Linear", "Linear (FASTER)"}
+    assert set(table["condition"]) == {"within", "transfer_head"} and set(table["n_epochs"]) == {1}
+    assert "Linear (FASTER)" in done.stdout
+
+
 @pytest.mark.parametrize(("arguments", "code", "message"), [
     (["--protocol", "transfers"], 2, "--protocol must be moabb or transfer"),
     (["--seeds", "2"], 2, "--seeds belongs to --protocol transfer"),
@@ -76,6 +88,9 @@ def test_one_json_object_for_machines(cli, dataset):
     (["--protocol", "transfer", "--evaluation", "cross_subject"], 2, "--evaluation belongs to --protocol moabb"),
     (["--protocol", "transfer", "--leave-subjects", "9"], 1, "leaves no one to pretrain on"),
     (["--protocol", "transfer", "--fine-tune", "body"], 2, "fine_tune takes"),
+    (["--protocol", "transfer", "--max-epochs", "0"], 2, "max_epochs must be a whole number, 1 or more"),
+    (["--protocol", "transfer", "--no-faster", "--faster-both"], 2, "contradict each other"),
+    (["--max-epochs", "3"], 2, "--max-epochs belongs to --protocol transfer"),
     (["--protocol", "transfer", "--window", "9", "--leave-subjects", "1"], 2, "longer than a trial"),
     (["--protocol", "transfer", "--dataset", "simulated-imagery"], 2, "one dataset at a time"),
 ])  # fmt: skip
@@ -88,6 +103,6 @@ def test_bad_input_is_one_line(cli, dataset, arguments, code, message):
 def test_help_teaches(cli):
     done = cli("benchmark", "--help", COLUMNS="120")
     words = " ".join(done.stdout.replace("│", " ").split())
-    for text in ("--protocol", "--leave-subjects", "--fine-tune", "--window-step", "Transfer: ",
+    for text in ("--protocol", "--leave-subjects", "--fine-tune", "--window-step", "--max-epochs", "Transfer: ",
                  "neurosig benchmark --protocol transfer --dataset"):  # fmt: skip
         assert text in words
