@@ -22,6 +22,8 @@ SUITES = (
     "benchmarks.bench_augmented_covariance",
     "benchmarks.bench_riemann",
     "benchmarks.bench_networks",
+    "benchmarks.bench_tokenizers",
+    "benchmarks.bench_neurorvq",
 )
 
 
@@ -49,6 +51,7 @@ def as_markdown(rows: list[dict]) -> str:
             f" ({name} {value:.2g}, theirs {row['shown']['theirs'][name]:.2g})"
             for name, value in row["shown"]["ours"].items()
         )
+        told += "" if row["told"] is None else f" ({row['told']})"
         lines.append(
             f"| {row['work']}{told} | {row['peer']} | {row['ours']:.2f} {unit} | {row['theirs']:.2f} {unit} "
             f"| {row['ratio']:.2f} | {promised} | {kept} |"

@@ -1,4 +1,8 @@
-"""The EEGNet family: training and inference beside braindecode, or beside the plain order of operations."""
+"""The EEGNet family: training and inference beside braindecode, or beside the plain order of operations.
+
+Both sides of a training begin with the same weights, take the same batches with the same optimizer, and are shown to
+reach the same loss before they are timed.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,8 @@ CASES = (
     ("EEGNetFusion", {}, None, 1 / 1.05, 1 / 1.2, 1, 512),
     ("MIEEGNet", {"sfreq": 250.0}, None, 1 / 1.05, 1 / 1.2, 1, 512),
 )
+SEEDS = (0, 1, 2)
+SAME_EXACTLY, SAME_ON_AVERAGE = 1e-3, 0.05  # of the loss
 BATCH, N_TRIALS, N_CHANS, N_TIMES, N_CLASSES = 64, 288, 22, 1001, 4
 
 
@@ -32,55 +38,123 @@ def write_trials(folder: Path, *, n: int) -> None:
     np.save(folder / "y.npy", y)
 
 
-def _module(name: str, options: dict, theirs: str | None, *, ours: bool):
-    """Class and options of one side."""
-    import torch
-
+def _classes(name: str, theirs: str | None):
+    """Our class and the peer's; where there is no peer, ours is computed in the plain order."""
     import neurosig.models as models
     from neurosig.core.compat import import_braindecode
 
+    ours = getattr(models, name)
+    return ours, ours if theirs is None else getattr(import_braindecode("braindecode.models"), theirs)
+
+
+def _started(case: tuple, *, ours: bool, seed: int, dropout: bool):
+    """Class or network of one side, and its options: both sides begin with the weights that the peer draws."""
+    import inspect
+
+    import torch
+
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    if ours or theirs is None:
-        return getattr(models, name), {**options, "fused": ours}
-    return getattr(import_braindecode("braindecode.models"), theirs), {}
+    name, options, theirs, *_ = case
+    cls, peer = _classes(name, theirs)
+    sizes = {"n_chans": N_CHANS, "n_outputs": N_CLASSES, "n_times": N_TIMES}
+    quiet = {} if dropout else {"drop_prob": 0.0}
+    torch.manual_seed(seed)
+    start = peer(**sizes, **({} if theirs else {**options, "fused": False}), **quiet)
+    if not ours:
+        return start, {}
+    weights = start.state_dict()
+
+    class Started(cls):
+        def __init__(self, *args, **given):
+            super().__init__(*args, **given)
+            self.load_state_dict(weights)
+
+    Started.__signature__ = inspect.signature(cls)  # what is told of the signals goes by it
+    return Started, {**options, **quiet, "fused": True}
 
 
-def _fit(scratch: Path, *, case: tuple, ours: bool) -> dict:
-    """Train from new weights; both sides must have learned what there is to learn."""
-    name, options, theirs, _, _, epochs, _ = case
+class _Order:
+    """The order in which `NetClassifier` takes the trials, for the peer's loader."""
+
+    def __init__(self, n: int, seed: int):
+        import torch
+
+        self.n, self.generator = n, torch.Generator().manual_seed(seed)
+
+    def __iter__(self):
+        import torch
+
+        return iter(torch.randperm(self.n, generator=self.generator).tolist())
+
+    def __len__(self) -> int:
+        return self.n
+
+
+def _losses(scratch: Path, case: tuple, *, ours: bool, seed: int = 0, dropout: bool = True) -> list[float]:
+    """Training loss of every epoch. Weights at the start, batches and optimizer are the same on both sides."""
+    import torch
+
+    epochs = case[5]
     X, y = np.load(scratch / "X.npy"), np.load(scratch / "y.npy")
-    cls, options = _module(name, options, theirs, ours=ours)
+    module, options = _started(case, ours=ours, seed=seed, dropout=dropout)
     if ours:
         from neurosig.models import NetClassifier
 
         net = NetClassifier(
-            name, options, max_epochs=epochs, batch_size=BATCH, lr=1e-3, optimizer="Adam", validation=None,
-            scale=None, max_norm=False, device="cpu", random_state=0,
+            module, options, max_epochs=epochs, batch_size=BATCH, lr=1e-3, optimizer="Adam", validation=None,
+            scale=None, max_norm=False, device="cpu", random_state=seed,
         ).fit(X, y)  # fmt: skip
-        loss = net.history_[-1]["train_loss"]
-    else:
-        import torch
+        return [row["train_loss"] for row in net.history_]
+    from neurosig.core.compat import import_braindecode
+    from neurosig.training.device import draw_seed
 
-        from neurosig.core.compat import import_braindecode
+    net = import_braindecode("braindecode").EEGClassifier(
+        module, max_epochs=epochs, batch_size=BATCH, lr=1e-3, optimizer=torch.optim.Adam, train_split=None,
+        criterion=torch.nn.CrossEntropyLoss, iterator_train__shuffle=False, iterator_train__drop_last=False,
+        iterator_train__sampler=_Order(len(X), draw_seed(seed)), classes=list(range(N_CLASSES)), verbose=0,
+    )  # fmt: skip
+    torch.manual_seed(draw_seed(seed))  # of the dropout
+    return [float(loss) for loss in net.fit(X, y).history[:, "train_loss"]]
 
-        net = import_braindecode("braindecode").EEGClassifier(
-            cls, max_epochs=epochs, batch_size=BATCH, lr=1e-3, optimizer=torch.optim.Adam, train_split=None,
-            iterator_train__shuffle=True, iterator_train__drop_last=False, classes=list(range(N_CLASSES)), verbose=0,
-            **{f"module__{key}": value for key, value in options.items()},
-        ).fit(X, y)  # fmt: skip
-        loss = net.history[-1, "train_loss"]
-    # Shuffles differ, and so do the last digits of the loss. Deep ConvNet hardly begins to learn within twenty epochs
-    wanted = 1.7 if epochs == 1 or name == "DeepConvNet" else 0.9
-    return {f"final loss below {wanted}": bool(loss < wanted)}
+
+def _fit(scratch: Path, *, case: tuple, ours: bool) -> dict:
+    """Train with dropout, as the defaults are."""
+    return {"shown": {"final loss": _losses(scratch, case, ours=ours)[-1]}}
+
+
+def _agree(scratch: Path, *, case: tuple) -> dict:
+    """Prove that both sides reach the same loss: number for number without dropout, on average of seeds with it.
+
+    With dropout the two draw other masks, so that single trainings differ; the paired difference of the final losses is
+    told with its 95 % interval, which must hold zero or lie within `SAME_ON_AVERAGE` of the loss.
+    """
+    from scipy.stats import t
+
+    plain = np.array([_losses(scratch, case, ours=ours, dropout=False) for ours in (True, False)])
+    apart = float(np.max(np.abs(plain[0] / plain[1] - 1)))
+    if not apart <= SAME_EXACTLY:
+        raise RuntimeError(f"{case[0]} without dropout: losses differ by {apart:.2g}, more than {SAME_EXACTLY:g}")
+    pairs = np.array([[_losses(scratch, case, ours=ours, seed=seed)[-1] for ours in (True, False)] for seed in SEEDS])
+    difference, loss = pairs[:, 0] - pairs[:, 1], float(pairs[:, 1].mean())
+    half = float(t.ppf(0.975, len(SEEDS) - 1) * difference.std(ddof=1) / np.sqrt(len(SEEDS)))
+    low, high = difference.mean() - half, difference.mean() + half
+    if not (low <= 0 <= high or max(abs(low), abs(high)) <= SAME_ON_AVERAGE * loss):
+        raise RuntimeError(f"{case[0]}: final losses differ by {low:.3g} to {high:.3g} of {loss:.3g}")
+    return {
+        "told": f"without dropout losses of all epochs equal to {apart:.1g}; with it, final loss {loss:.3f}, ours less "
+        f"theirs {difference.mean():+.3f} [{low:+.3f}, {high:+.3f}], {len(SEEDS)} seeds"
+    }
 
 
 def _infer(scratch: Path, *, case: tuple, ours: bool) -> dict:
     """Logits of all windows, from a memory map, batch by batch."""
     import torch
 
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
     name, options, theirs, *_ = case
-    cls, options = _module(name, options, theirs, ours=ours)
+    cls = _classes(name, theirs)[0 if ours else 1]
+    options = {**options, "fused": ours} if ours or theirs is None else {}
     module = cls(n_chans=N_CHANS, n_outputs=N_CLASSES, n_times=N_TIMES, **options).eval()
     X = np.load(scratch / "X.npy", mmap_mode="r")
     with torch.inference_mode():
@@ -108,6 +182,8 @@ for _case in CASES:
             globals()[_key] = side(prepare=_prepare, imports=_IMPORTS)(
                 partial(_function, case=_case, ours=_side == "ours")
             )
+        if _function is _fit:
+            globals()[f"agree_{_name}"] = side(prepare=_prepare, imports=_IMPORTS)(partial(_agree, case=_case))
         for _measure, _limit in (("seconds", _at_most), ("peak_mb", 1.0)):
             ROWS.append(
                 Row(
@@ -118,5 +194,8 @@ for _case in CASES:
                     at_most=_limit,
                     measure=_measure,
                     repeats=2 if _measure == "seconds" else 1,
+                    agree=f"benchmarks.bench_networks:agree_{_name}"
+                    if _function is _fit and _measure == "seconds"
+                    else None,
                 )
             )

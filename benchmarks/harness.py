@@ -46,6 +46,9 @@ class Row:
         Promise: ours itself stays below this, in seconds or megabytes.
     needs : str or None
         Environment variable that must be set, else the row says so and is left out.
+    agree : str or None
+        "module:function" that proves, once and untimed, what equal facts cannot say: it raises where the two sides do
+        different things, and what it returns under "told" stands in the table.
     """
 
     work: str
@@ -57,6 +60,7 @@ class Row:
     repeats: int = 3
     below: float | None = None
     needs: str | None = None
+    agree: str | None = None
 
 
 def find_side(target: str):
@@ -81,6 +85,14 @@ def run_side(target: str) -> dict:
     return {"seconds": seconds, "peak_mb": memory["megabytes"], "facts": facts}
 
 
+def _in_own_process(target: str) -> dict:
+    call = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--side", target]
+    done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, **_ONE_THREAD}, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{target} failed:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def side(*, prepare=None, imports=()):
     """Mark a side with what comes before it: a function that fills the scratch folder, and modules to import."""
 
@@ -99,13 +111,10 @@ def compare(row: Row) -> dict:
         return {"work": row.work, "peer": row.peer, "left_out": f"{row.needs} is not set"}
     values: dict[str, list[float]] = {"ours": [], "theirs": []}
     facts, shown = {}, {}
+    told = None if row.agree is None else _in_own_process(row.agree)["facts"]["told"]
     for _ in range(row.repeats):
         for name in ("theirs", "ours"):
-            call = [sys.executable, "-W", "ignore", "-m", "benchmarks", "--side", getattr(row, name)]
-            done = subprocess.run(call, capture_output=True, text=True, env={**os.environ, **_ONE_THREAD}, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{getattr(row, name)} failed:\n{done.stderr[-2000:]}")
-            measured = json.loads(done.stdout.splitlines()[-1])
+            measured = _in_own_process(getattr(row, name))
             values[name].append(measured[row.measure])
             facts[name] = measured["facts"]
             shown[name] = (facts[name] or {}).pop("shown", {})
@@ -116,6 +125,7 @@ def compare(row: Row) -> dict:
         "work": row.work,
         "peer": row.peer,
         "shown": shown,
+        "told": told,
         "measure": row.measure,
         "ours": ours,
         "theirs": theirs,
