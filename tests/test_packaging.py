@@ -11,6 +11,9 @@ import pytest
 TOP = Path(__file__).parents[1]
 
 
+pytestmark = pytest.mark.xdist_group("packaging")  # one worker prepares what they share
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
     """A folder that holds what the wheel holds, and nothing of the checkout."""
