@@ -161,7 +161,8 @@ def test_ctrl_c_says_what_is_stored_and_resumes(cli, dataset, tmp_path, interrup
     (folder / "slow.yml").write_text(
         "name: Slow\nparadigms: [LeftRightImagery]\npipeline:\n  - {name: Slow, from: slow, parameters: {}}\n"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "STOP": "yes"}
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "STOP": "yes"}
     call = [sys.executable, "-m", "neurosig", "benchmark", "-d", dataset, "-p", folder, "-o", "out"]
     process = subprocess.Popen(
         list(map(str, call)), cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True,
