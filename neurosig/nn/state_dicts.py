@@ -1,0 +1,153 @@
+"""Published weights: their names and shapes, the way to ours and back, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from neurosig.core.channel_names import listed
+from neurosig.core.errors import InputError, UsageError
+
+__all__ = ["Entry", "check_state", "from_published", "read_state", "to_published"]
+
+
+class Entry(NamedTuple):
+    """One published tensor.
+
+    ``published`` and ``ours`` are names. ``part`` says that it is the i-th of n equal parts of ours, along the first
+    axis. ``kernel`` is the length of a convolution (out, in, kernel) that is a linear layer (out, kernel * in) here.
+    """
+
+    published: str
+    ours: str
+    part: tuple[int, int] | None = None
+    kernel: int | None = None
+
+
+def read_state(state_dict: Mapping[str, Any], name: str) -> dict[str, torch.Tensor]:
+    """Named tensors, from tensors or arrays.
+
+    Parameters
+    ----------
+    state_dict : mapping of str to tensor or array
+        Copied. Where every name begins with "module.", as in a state of ``DistributedDataParallel``, that is left out.
+    name : str
+        Whose weights they are, for messages.
+
+    Returns
+    -------
+    dict of str to tensor
+        On the CPU.
+
+    Raises
+    ------
+    UsageError
+        If it is no mapping.
+    InputError
+        If a value is no array of numbers.
+    """
+    if not isinstance(state_dict, Mapping) and not hasattr(state_dict, "files"):
+        raise UsageError(f"the weights of {name} map names to arrays or tensors, got {type(state_dict).__name__}")
+    found = {}
+    for key, value in dict(state_dict).items():
+        if isinstance(value, torch.Tensor):
+            found[str(key)] = value.detach().cpu().clone()
+            continue
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"the weights of {name} are arrays of numbers, {key} is {type(value).__name__}")
+        found[str(key)] = torch.from_numpy(np.array(array))
+    if found and all(key.startswith("module.") for key in found):
+        found = {key.removeprefix("module."): value for key, value in found.items()}
+    return found
+
+
+def check_state(
+    given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], name: str, optional: Iterable[str] = ()
+) -> None:
+    """Compare names and shapes.
+
+    Parameters
+    ----------
+    given, expected : mapping of str to tensor
+        What came, and what a module of that kind and size has.
+    name : str
+        Of the module.
+    optional : iterable of str
+        Names that may be missing.
+
+    Raises
+    ------
+    InputError
+        Naming the tensors that are missing, left over, of another shape, or not finite.
+    """
+    missing = sorted(set(expected) - set(given) - set(optional))
+    extra = sorted(set(given) - set(expected))
+    shared = [key for key in given if key in expected]
+    shapes = [
+        f"{key} {tuple(given[key].shape)} instead of {tuple(expected[key].shape)}"
+        for key in shared
+        if given[key].shape != expected[key].shape
+    ]
+    broken = [key for key in shared if given[key].is_floating_point() and not given[key].isfinite().all()]
+    problems = [
+        f"{what}: {listed(keys)}"
+        for what, keys in (("missing", missing), ("left over", extra), ("shapes", shapes), ("not finite", broken))
+        if keys
+    ]
+    if problems:
+        raise InputError(f"these are not the weights of a {name}; {'; '.join(problems)}")
+
+
+def from_published(given: Mapping[str, torch.Tensor], entries: Iterable[Entry]) -> dict[str, torch.Tensor]:
+    """Our state from a published one whose names are known to be there.
+
+    Parameters
+    ----------
+    given : mapping of str to tensor
+        The published state.
+    entries : iterable of Entry
+        The parts of a tensor in their order.
+
+    Returns
+    -------
+    dict of str to tensor
+        By our names.
+    """
+    found: dict[str, list[torch.Tensor]] = {}
+    for entry in entries:
+        value = given[entry.published]
+        if entry.kernel is not None:
+            value = value.permute(0, 2, 1).flatten(1)
+        found.setdefault(entry.ours, []).append(value)
+    return {name: parts[0] if len(parts) == 1 else torch.cat(parts) for name, parts in found.items()}
+
+
+def to_published(state: Mapping[str, torch.Tensor], entries: Iterable[Entry]) -> dict[str, torch.Tensor]:
+    """The published state that `from_published` reads.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        Ours; or gradients by our names.
+    entries : iterable of Entry
+        As for `from_published`.
+
+    Returns
+    -------
+    dict of str to tensor
+        Copies, by published names.
+    """
+    found = {}
+    for entry in entries:
+        value = state[entry.ours].detach()
+        if entry.part is not None:
+            index, count = entry.part
+            value = value.chunk(count)[index]
+        if entry.kernel is not None:
+            value = value.unflatten(1, (entry.kernel, -1)).permute(0, 2, 1)
+        found[entry.published] = value.clone(memory_format=torch.contiguous_format)
+    return found
