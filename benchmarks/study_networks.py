@@ -5,7 +5,7 @@ Köllőd et al. (2023, Electronics 12, 2743) on `eegmmidb-trials` (NEUROSIG_DATA
 writes the tables and the report into OUT. A call that was killed is repeated as it was and goes on. ``--time`` fits
 each network once on one person and once on eight, and tells how long the study would take.
 
-The budget is about an hour of one slow core, so that these differ from the publication:
+The budget is a little over an hour of one slow core, so that these differ from the publication:
 
 - imagined left and right fist of 12 people, 45 trials each, leave one of three runs out (not 5 shuffled folds);
 - 21 channels over the sensorimotor cortex (rows FC, C and CP), 4 to 30 Hz, 64 Hz, 0 to 4 s after the cue, in 2-s
