@@ -139,6 +139,15 @@ def command(
         str | None, typer.Option("--unit", help="Unit of the numbers, where the file does not say: V, mV, uV.")
     ] = None,
     sfreq: Annotated[float | None, typer.Option("--sfreq", help="Sampling rate, where the file does not say.")] = None,
+    on_nan: Annotated[
+        str | None,
+        typer.Option(
+            "--on-nan",
+            metavar="WHAT",
+            help="Where samples are NaN or infinite: raise, or annotate, which drops the trials that touch them.  "
+            "[default: raise]",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the components.")] = 0,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", metavar="N", help="Recordings cleaned at once; -1 uses all cores.")
@@ -151,7 +160,7 @@ def command(
 
     given = [path for path in recordings or () if path is not None]
     _check_source(given, dataset, data, subjects)
-    reading = {"montage": montage, "unit": unit, "sfreq": sfreq}
+    reading = {"montage": montage, "unit": unit, "sfreq": sfreq, "on_nan": on_nan}
     with console.only_json(json):
         sources, defaults = (
             _from_dataset(dataset, data, subjects, events, window, reading)
@@ -204,7 +213,7 @@ def _from_dataset(
 
     if window is not None or any(value is not None for value in reading.values()):
         raise UsageError(
-            "a dataset's manifest says how its files are read: drop --window, --montage, --unit and --sfreq"
+            "a dataset's manifest says how its files are read: drop --window, --montage, --unit, --sfreq and --on-nan"
         )
     wanted: Any = parse_events(events) if events is not None and "=" in events else parse_names(events)
     manifest = open_dataset(name, data=data, events=wanted)
@@ -230,7 +239,7 @@ def _from_files(
         if not window > 0:
             raise UsageError(f"--window is a length in seconds, got {window:g}")
         reading = {**reading, "window": (window, window), "label": _WINDOW_EVENT}
-    options = ReadOptions(events=named, **reading)
+    options = ReadOptions(events=named, **{name: value for name, value in reading.items() if value is not None})
     found = sources_of(discover(given[0] if len(given) == 1 else _all_files(given), options=options))
     wanted = parse_names(subjects)
     if wanted is not None:

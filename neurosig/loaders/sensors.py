@@ -245,5 +245,6 @@ def check_finite(raw: mne.io.BaseRaw, on_nan: str, path: Path) -> None:
     raise InputError(
         f"{path.name} holds NaN or infinite samples in {len(spans)} span(s), the first at {first:.3f}-{last:.3f} s, "
         f"channels {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}; pass on_nan='annotate' to leave those "
-        "spans out, or drop the channels"
+        "spans out (on_nan: annotate in a dataset's manifest, --on-nan annotate with neurosig preprocess), or drop the "
+        "channels"
     )

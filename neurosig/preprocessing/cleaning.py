@@ -61,6 +61,8 @@ class Cleaned:
         What autoreject did.
     notes : list of str
         What a reader should know: metrics that could not be computed, thresholds that can never be passed.
+    marked : tuple of str
+        Data channels that were marked bad before any stage, by the recording or as they held no numbers.
     """
 
     epochs: mne.Epochs
@@ -74,6 +76,7 @@ class Cleaned:
     event_counts: dict[str, tuple[int, int]]
     autoreject: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
+    marked: tuple[str, ...] = ()
 
     @property
     def ch_names(self) -> list[str]:
@@ -81,7 +84,7 @@ class Cleaned:
         return _names(self.epochs.info)
 
 
-def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
+def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "raise") -> Cleaned:
     """Filter, cut and clean a recording.
 
     Parameters
@@ -90,6 +93,9 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
         As `read_recording` gives it: events as annotations. Changed in place.
     options : CleaningOptions
         How.
+    on_nan : {"raise", "annotate"}
+        What to do where a part of a channel is NaN or infinite: refuse the recording, or leave those spans out and
+        drop the trials that touch them, see `ReadOptions`.
 
     Returns
     -------
@@ -130,7 +136,7 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
     placeless = _locate(raw, options)
     check_autoreject(raw.info, options)
     raw.load_data(verbose="error")
-    silent = _silence_empty(raw)
+    silent = _silence_empty(raw, on_nan)
     _filter(raw, options)
     cleaned = clean_epochs(cut_epochs(raw, options.events, options.processing), options)
     if placeless:
@@ -138,7 +144,7 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions) -> Cleaned:
     if others:
         cleaned.notes.append(f"not in the result, as neither brain nor eyes: {', '.join(others)}")
     if silent:
-        cleaned.notes.append(f"{', '.join(silent)} held no numbers (NaN) and counted as constant")
+        cleaned.notes.append(f"{', '.join(silent)} held no numbers (NaN) and counted as marked bad")
     return cleaned
 
 
@@ -203,6 +209,7 @@ def clean_epochs(epochs: mne.BaseEpochs, options: CleaningOptions) -> Cleaned:
     return Cleaned(
         work, before, course.found, course.decomposition, kept, cells, interpolated, left, counts, auto,
         list(dict.fromkeys([*notes, *course.notes])),
+        tuple(name for name in course.marked if name in _names(work.info)),
     )  # fmt: skip
 
 
@@ -242,16 +249,18 @@ def _locate(raw: mne.io.BaseRaw, options: CleaningOptions) -> list[str]:
     return names
 
 
-def _silence_empty(raw: mne.io.BaseRaw) -> list[str]:
-    """Channels that hold NaN only become constant, which FASTER knows as dead; NaN in part of a channel is refused."""
+def _silence_empty(raw: mne.io.BaseRaw, on_nan: str) -> list[str]:
+    """Channels that hold NaN only are marked bad, whatever steps are taken; NaN in part of a channel is `on_nan`."""
     from neurosig.loaders.sensors import check_data
 
     empty = [name for name, row in zip(raw.ch_names, raw.get_data(), strict=True) if np.isnan(row).all()]
     if len(empty) == len(raw.ch_names):
         raise InputError("the recording holds no numbers: every sample is NaN; export it again")
     if empty:
+        # filters take no NaN; the zeros stand in until the channel is interpolated, and count nowhere
         raw.apply_function(lambda row: np.zeros(len(row)), picks=empty, verbose="error")
-    check_data(raw, "raise", Path("the recording"))
+        raw.info["bads"] = list(dict.fromkeys([*raw.info["bads"], *empty]))
+    check_data(raw, on_nan, Path("the recording"))
     return empty
 
 
@@ -356,7 +365,7 @@ def _interpolate(
     if unfilled:
         why = "no positions" if fill.by_mean else "too few good channels"
         notes.append(f"{', '.join(unfilled)} could not be interpolated ({why}) and stay marked bad")
-    epochs.info["bads"] = list(unfilled)
+    epochs.info["bads"] = [name for name in bads if name in unfilled or name not in names]
     return tuple(name for name in names if name in bads and name not in unfilled), unfilled
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import UsageError
 from neurosig.preprocessing.cleaning_options import CleaningOptions
 from neurosig.preprocessing.cleaning_records import ENDINGS, Outcome, all_there, how_read, versions
 from neurosig.preprocessing.cleaning_sources import Source
+from neurosig.preprocessing.faster_signals import DATA_TYPES
 
 if TYPE_CHECKING:
     import mne
@@ -154,7 +156,7 @@ def find_cohort_outliers(outcomes: Sequence[Outcome], options: CleaningOptions) 
     Returns
     -------
     Outliers or None
-        The subjects, by the average over all their cleaned trials.
+        The subjects, by the average over all their cleaned trials and the channels that stay bad in no recording.
     str
         Why there is no answer, or what to know about it; empty where there is nothing to say.
     """
@@ -174,13 +176,16 @@ def find_cohort_outliers(outcomes: Sequence[Outcome], options: CleaningOptions) 
         return None, "one subject has no others to be compared with"
     every = [evoked for found in averages.values() for evoked in found]
     shared = set(every[0].ch_names).intersection(*(evoked.ch_names for evoked in every))
-    common = [name for name in every[0].ch_names if name in shared]
-    if len({(len(evoked.times), evoked.info["sfreq"]) for evoked in every}) > 1 or not common:
+    bads = dict.fromkeys(name for evoked in every for name in evoked.info["bads"] if name in shared)
+    common = [name for name in every[0].ch_names if name in shared and name not in bads]
+    if len({(len(evoked.times), evoked.info["sfreq"]) for evoked in every}) > 1 or not shared:
         return None, "the subjects' averages differ in rate, length or channels: they cannot be compared"
+    kinds = zip(every[0].ch_names, every[0].get_channel_types(), strict=True)
+    if not any(kind in DATA_TYPES and name in common for name, kind in kinds):
+        return None, "every channel is marked bad in a recording: the subjects cannot be compared"
     subjects = []
     for found in averages.values():
         for evoked in found:
-            evoked.info["bads"] = []
             evoked.pick(common, verbose="error")
         subjects.append(mne.combine_evoked(found, "nave") if len(found) > 1 else found[0])
     with warnings.catch_warnings(record=True) as said:
@@ -189,7 +194,10 @@ def find_cohort_outliers(outcomes: Sequence[Outcome], options: CleaningOptions) 
             subjects, names=list(averages), variant=options.variant, threshold=options.threshold,
             max_iter=options.max_iter or 1,
         )  # fmt: skip
-    return outliers, "; ".join(dict.fromkeys(str(warning.message) for warning in said))
+    notes = [str(warning.message) for warning in said]
+    if bads:
+        notes.insert(0, f"marked bad in a recording and left out of the comparison: {listed(bads)}")
+    return outliers, "; ".join(dict.fromkeys(notes))
 
 
 def _records(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:

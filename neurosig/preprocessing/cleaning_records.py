@@ -198,6 +198,7 @@ def record_of(
             "channels": n_channels,
             "channels_interpolated": list(cleaned.interpolated),
             "channels_left_bad": list(cleaned.not_interpolated),
+            "channels_marked": list(cleaned.marked),
             "trials": n_trials,
             "trials_kept": len(cleaned.kept),
             "trials_dropped": sorted(set(range(n_trials)) - set(cleaned.kept.tolist())),

@@ -146,7 +146,7 @@ def _clean_one(
             )
         replaced = files["record"].exists()
         sweep(files)
-        cleaned = clean_raw(source.read(), options)
+        cleaned = clean_raw(source.read(), options, source.on_nan)
         record = {"recording": whose, "key": key, **record_of(source, cleaned, options, content, software)}
         store(cleaned, record, files, report)
         return place, Outcome(source, "cleaned", files, record, replaced=replaced)

@@ -59,6 +59,11 @@ class Source:
         """Where it was read, for the person at the machine; no page or record holds it."""
         return None if self.recording is None else str(self.recording.path)
 
+    @property
+    def on_nan(self) -> str:
+        """What to do with NaN in part of a channel, see `ReadOptions`."""
+        return "raise" if self.recording is None else self.recording.options.on_nan
+
     def identity(self) -> Any:
         """JSON-like content by which the recording is known again: the file's sum and which of its trials."""
         if self.recording is None:

@@ -80,7 +80,8 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         Rounds of flagging in each step; what is found in one does not count in the next. By default three in
         the first three steps of "mended", else one, as published.
     few : {"warn", "ignore"}
-        What to do where there are too few items for the threshold ever to be passed (fewer than 11 for 3).
+        What to do where there are too few items for the threshold ever to be passed (fewer than 11 for 3), or no rate
+        or no EOG channel for a metric.
     random_state : int, RandomState or None
         Seed of the ICA.
     average_first : bool
@@ -111,7 +112,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     channel_levels_ : dict of str to array of shape (n_channels,)
         What is usual in each channel, metric by metric, to which single epochs are compared ("mended" only).
     usual_epochs_ : dict of str to list of float
-        Mean and standard deviation of the training epochs' scores in each metric, by which new epochs are judged.
+        Mean and standard deviation of each metric in the last round of `fit`, by which new epochs are judged.
     epoch_levels_ : array of shape (n_channels,)
         Usual level of each channel with the components, from which deviations of epochs are taken.
     ch_names_, ch_types_, sfreq_ : list of str, list of str, float
@@ -162,7 +163,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     >>> from neurosig.preprocessing.faster import FASTER
     >>> X = np.random.default_rng(0).standard_normal((40, 16, 200)) * 1e-5
     >>> X[:, 3] *= 8
-    >>> faster = FASTER(steps=("channels", "epochs"), interpolation="mean").fit(X)
+    >>> faster = FASTER(steps=("channels", "epochs"), sfreq=200.0, interpolation="mean").fit(X)
     >>> faster.bad_channels_
     ['3']
     """
@@ -219,7 +220,8 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         Parameters
         ----------
         X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
-            Training signals, any unit. Rows of EOG channels among them.
+            Training signals, any unit. Rows of EOG channels among them. Channels that hold nothing but NaN count as
+            bad, as do those that are marked so, in which a part may be NaN.
         y : None
             Ignored.
 
@@ -253,7 +255,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
             decompose={"n_components": self.n_components, "method": self.ica, "random_state": self.random_state},
             eog_proxy=self.eog_proxy,
         )
-        tell_skipped(course.found.values())
+        tell_skipped(course.found.values(), every=self.few == "warn")
         self.bad_channels_ = course.bads
         self.bad_epochs_ = np.setdiff1d(np.arange(len(signals.X)), course.kept)
         self._keep_usual_epochs(course)
@@ -289,12 +291,12 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         Parameters
         ----------
         X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
-            Signals with the channels that were fitted.
+            Signals with the channels that were fitted. Those that are bad, or hold nothing but NaN, may hold NaN.
 
         Returns
         -------
         array of the shape of X
-            Clean signals; float32 stays float32.
+            Clean signals; float32 stays float32. What was NaN and could not be interpolated stays NaN.
 
         Raises
         ------

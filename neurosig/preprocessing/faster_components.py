@@ -11,7 +11,7 @@ from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.preprocessing.faster_ica import Decomposition
 from neurosig.preprocessing.faster_metrics import series_scores
 from neurosig.preprocessing.faster_outliers import Outliers, Rule, refuse_without_metrics
-from neurosig.preprocessing.faster_signals import Recorded, channels_of, tell_skipped
+from neurosig.preprocessing.faster_signals import NO_RATE, Recorded, channels_of, tell_skipped
 from neurosig.preprocessing.faster_spectrum import bin_powers, line_noise_problem, power_kernels, welch_segment
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def find_bad_components(
         Channels of the EEG that stand in where there is no EOG channel, such as "Fp1".
     band : (float, float), optional
         Band of the spectral slope in Hz. By default 5 Hz on both sides of the low-pass (of the Nyquist frequency where
-        none is known), for "mne" from the high-pass to the low-pass.
+        none is known) and not below 0 Hz, for "mne" from the high-pass to the low-pass. A band that holds fewer than
+        two bins of the spectrum leaves the metric out.
     info : SignalSpec or mne.Info, optional
         Describes the channels of an array.
     sfreq : float, optional
@@ -79,7 +80,7 @@ def find_bad_components(
     Raises
     ------
     UsageError
-        If an option is unknown.
+        If an option is unknown, or `band` does not rise.
     InputError
         If the signals are no epochs, or the ICA is not fitted.
     ChannelError
@@ -140,16 +141,17 @@ def _spectral_slope(
 ) -> np.ndarray:
     sfreq = signals.sfreq
     if sfreq is None:
-        raise InputError("the sampling rate is not known; pass sfreq")
+        raise InputError(NO_RATE)
     lowpass = sfreq / 2 if signals.info is None else float(signals.info["lowpass"])
-    segment = welch_segment(sources.shape[1], sfreq) if variant == "mne" else min(int(sfreq), sources.shape[1])
+    segment = welch_segment(sources.shape[1], sfreq) if variant == "mne" else max(1, min(int(sfreq), sources.shape[1]))
     if band is None and variant == "mne":
-        band = (0.0 if signals.info is None else float(signals.info["highpass"]), lowpass)
+        low, high = 0.0 if signals.info is None else float(signals.info["highpass"]), lowpass
     elif band is None:
-        band = (lowpass - 5.0, lowpass + 5.0)
-    low, high = band
-    if not 0 <= low < high:
-        raise UsageError(f"band must be two rising frequencies in Hz, got {band!r}")
+        low, high = max(0.0, lowpass - 5.0), lowpass + 5.0
+    else:
+        low, high = band
+        if not 0 <= low < high:
+            raise UsageError(f"band must be two rising frequencies in Hz, got {band!r}")
     freqs = np.fft.rfftfreq(segment, 1 / sfreq)
     first = int(np.searchsorted(freqs, low))
     last = int(np.searchsorted(freqs, high, side="left" if variant == "mne" else "right")) - 1

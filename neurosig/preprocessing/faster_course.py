@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Course:
         What is usual in single epochs of `clean`, see `usual_cells`.
     notes : list of str
         Stages that were left out, and why.
+    marked : list of str
+        Channels that were marked bad before any stage.
     """
 
     found: dict[str, Outliers]
@@ -60,6 +62,7 @@ class Course:
     decomposition: Decomposition | None = None
     usual: Mapping[str, np.ndarray] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    marked: list[str] = field(default_factory=list)
 
     @property
     def removed(self) -> np.ndarray:
@@ -116,7 +119,7 @@ def take_steps(
     """
     found: dict[str, Outliers] = {}
     notes: list[str] = []
-    bad = set(signals.bads)
+    bad = {*signals.bads, *signals.empty}
     if "channels" in rules:
         found["channels"] = bad_channels(signals, rules["channels"], reference)
         bad |= set(found["channels"].bads)
@@ -142,6 +145,7 @@ def take_steps(
     if average_first:
         _average_reference(clean, signals, good)
     course = Course(found, bads, good, kept, cells["mean"].mean(axis=0), clean, notes=notes)
+    course.marked = [name for name in signals.ch_names if name in signals.bads]
     if "components" in rules:
         if len(good) < 2 or len(kept) * signals.X.shape[2] < 2:
             notes.append("components need two channels and two samples at least; the step was left out")
@@ -187,11 +191,10 @@ def describe(course: Course, n_epochs: int, n_channels: int) -> dict[str, Any]:
         }
         for step, found in course.found.items()
     }
-    new = course.found["channels"].bads if "channels" in course.found else []
     return {
         "n_epochs": n_epochs,
         "n_channels": n_channels,
-        "marked_bad": [name for name in course.bads if name not in new],
+        "marked_bad": course.marked,
         "steps": steps,
         "notes": course.notes,
     }
@@ -242,7 +245,7 @@ def _take_components_out(
 
 
 def _with(signals: Recorded, X: np.ndarray) -> Recorded:
-    return Recorded(X, signals.ch_names, signals.ch_types, signals.sfreq, signals.info, signals.bads)
+    return replace(signals, X=X)
 
 
 def _metrics(rule: Rule, signals: Recorded) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,10 @@ from neurosig.core.log import logger
 from neurosig.core.validation import check_signals
 from neurosig.preprocessing.faster_cells import bad_cells
 from neurosig.preprocessing.faster_course import STEPS, Course
+from neurosig.preprocessing.faster_holes import without_holes
 from neurosig.preprocessing.faster_ica import apply_matrix, average_reference
-from neurosig.preprocessing.faster_outliers import Outliers, Rule
-from neurosig.preprocessing.faster_signals import Recorded, located, same_rate
+from neurosig.preprocessing.faster_outliers import Outliers, Rule, last_round
+from neurosig.preprocessing.faster_signals import DATA_TYPES, Recorded, located, same_rate
 from neurosig.preprocessing.interpolation import METHODS, Interpolator, interpolator, sphere_positions
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from neurosig.core.signals import SignalSpec
 
 __all__ = ["Learned"]
+
+
+FEWEST_PLACED = 4  # electrodes that a sphere is fitted to
+
+
+def _all_placed(info: mne.Info, picks: Sequence[int]) -> bool:
+    places = np.array([info["chs"][i]["loc"][:3] for i in picks])
+    return bool(np.isfinite(places).all() and (places != 0).any(axis=1).all())
 
 
 class Learned(BaseEstimator):
@@ -68,6 +77,9 @@ class Learned(BaseEstimator):
         unknown = [step for step in (*self.steps, *(self.metrics or {})) if step not in STEPS]
         if isinstance(self.steps, str) or unknown or not len(self.steps):
             raise UsageError(f"steps and the keys of metrics must be some of {', '.join(STEPS)}, got {self.steps!r}")
+        whole = isinstance(self.rounds, int | np.integer) and not isinstance(self.rounds, bool)
+        if self.rounds is not None and not (whole and self.rounds >= 1):
+            raise UsageError(f"rounds must be a whole number of at least 1, or None, got {self.rounds!r}")
         metrics = self.metrics or {}
         return {
             step: Rule.make(step, self.variant, self.threshold, metrics.get(step), self.rounds, self.few)
@@ -81,15 +93,26 @@ class Learned(BaseEstimator):
 
         if isinstance(X, mne.io.BaseRaw):
             raise InputError("expected epochs, got a continuous recording; cut it (mne.make_fixed_length_epochs)")
-        array = check_signals(X, estimator=self, reset=reset, ensure_3d=False)
+        is_epochs = isinstance(X, mne.BaseEpochs)
+        names, marked = self._known(X, reset)
+        array, holes = without_holes(X.get_data(copy=False) if is_epochs else X, names, marked)
+        array = check_signals(array, estimator=self, reset=reset, ensure_3d=False)
         two_axes = array.ndim == 2
         if two_axes:
+            if reset and names is not None and len(names) != array.shape[1]:
+                raise InputError(
+                    f"expected signals of shape (n_epochs, n_channels, n_times) with {len(names)} channels, got shape "
+                    f"{array.shape}, which counts as {array.shape[0]} epochs of {array.shape[1]} channels and one "
+                    "sample; a single epoch is X[np.newaxis]"
+                )
             array = array[..., np.newaxis]
-        is_epochs = isinstance(X, mne.BaseEpochs)
         if reset:
-            if is_epochs:
-                return Recorded.read(X, sfreq=self.sfreq, eog=self.eog), False
-            return Recorded.read(array, self.info, self.sfreq, self.ch_names, self.eog), two_axes
+            described = (X.info, None) if is_epochs else (self.info, self.ch_names)
+            found = Recorded.read(array, described[0], self.sfreq, described[1], self.eog)
+            if holes is not None:
+                empty = np.flatnonzero(holes.all(axis=0) & ~array.any(axis=(0, 2)))
+                found = dataclasses.replace(found, empty=tuple(found.ch_names[i] for i in empty))
+            return found, two_axes
         if is_epochs and list(X.ch_names) != self.ch_names_:
             different = [f"{a} for {b}" for a, b in zip(X.ch_names, self.ch_names_, strict=True) if a != b]
             raise ChannelError(f"expected the channels of the training epochs, got {listed(different)}; reorder them")
@@ -97,7 +120,44 @@ class Learned(BaseEstimator):
             raise InputError(
                 f"expected the {self.sfreq_:g} Hz of the training epochs, got {rate:g} Hz; resample the epochs"
             )
-        return Recorded(array, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_), two_axes
+        if holes is not None:
+            self._fill_new_holes(array, holes)
+        return Recorded(array, tuple(self.ch_names_), tuple(self.ch_types_), self.sfreq_, holes=holes), two_axes
+
+    def _known(self, X: Any, reset: bool) -> tuple[Sequence[str] | None, Collection[str]]:
+        """Names of the channels, as far as they are known before the signals are read, and those marked bad."""
+        import mne
+
+        described = X.info if isinstance(X, mne.BaseEpochs) else self.info if reset else None
+        marked = set(described["bads"]) if isinstance(described, mne.Info) else set()
+        if not reset:
+            return self.ch_names_, marked | set(self.bad_channels_)
+        if isinstance(described, mne.Info):
+            return described["ch_names"], marked
+        return (self.ch_names if described is None else described.ch_names), marked
+
+    def _fill_new_holes(self, array: np.ndarray, holes: np.ndarray) -> None:
+        """Interpolate, in place, channels without numbers that were good in the training epochs.
+
+        Before all else: what takes components out reads them.
+        """
+        old = np.isin(self.ch_names_, self.bad_channels_)
+        brain = np.isin(self.ch_types_, DATA_TYPES)
+        new = holes & ~old & brain
+        if not new.any():
+            return
+        left = new
+        if self.interpolation is not None:
+            filled = array.copy()
+            left = self._interpolator()(filled, new | old) & new
+            array[new] = filled[new]
+        if left.any():
+            names = [self.ch_names_[i] for i in np.flatnonzero(left.any(axis=0))]
+            raise InputError(
+                f"{listed(names)} {'holds' if len(names) == 1 else 'hold'} no numbers, but "
+                f"{'was' if len(names) == 1 else 'were'} good in the training epochs, and cannot be interpolated; drop "
+                "these epochs, or fit on epochs in which such channels are marked bad"
+            )
 
     def _keep_geometry(self, signals: Recorded) -> None:
         """Positions as plain numbers, so that the fitted object can be stored."""
@@ -112,7 +172,8 @@ class Learned(BaseEstimator):
                 self.meg_info_ = json.dumps(signals.info.to_json_dict())
         if self.interpolation is None or not {"channels", "channels_in_epochs"} & set(self.steps):
             return
-        by_mean = self._interpolator().by_mean
+        few = self._too_few_placed(signals, eeg)
+        by_mean = tuple(kind for kind in self._interpolator().by_mean if not (few and kind == "eeg"))
         if by_mean:
             warnings.warn(
                 f"there are no positions for {' and '.join(by_mean)} channels, so bad ones become the mean of the good "
@@ -121,11 +182,28 @@ class Learned(BaseEstimator):
                 stacklevel=3,
             )
 
+    def _too_few_placed(self, signals: Recorded, eeg: Sequence[int]) -> bool:
+        """Whether there are positions, but too few of them for splines; said, where splines were to be had."""
+        if signals.info is None or self.positions_ is not None or not 0 < len(eeg) < FEWEST_PLACED:
+            return False
+        if self.interpolation == "mean" or not _all_placed(located(signals.info), eeg):
+            return False
+        are = "channels are" if len(eeg) > 1 else "channel is"
+        told = f"{len(eeg)} EEG {are} too few for splines, which take at least {FEWEST_PLACED}"
+        if self.interpolation == "spline":
+            raise ChannelError(f"{told}; choose interpolation='mean' or None")
+        warnings.warn(
+            f"{told}, so bad ones become the mean of the good ones; say interpolation='mean' or None",
+            UserWarning,
+            stacklevel=4,
+        )
+        return True
+
     def _interpolator(self) -> Interpolator:
         return interpolator(self.ch_types_, self.positions_, self.meg_info_, self.interpolation or "mean")
 
     def _keep_usual_epochs(self, course: Course) -> None:
-        """Mean and spread of the training epochs' scores, by which new epochs are judged."""
+        """Mean and spread of the training epochs' scores in the last round of `fit`, by which new epochs are judged."""
         self.usual_epochs_: dict[str, list[float]] = {}
         self.epoch_levels_ = np.zeros(len(self.ch_names_))
         self.epoch_levels_[course.good] = course.epoch_levels
@@ -134,9 +212,8 @@ class Learned(BaseEstimator):
             return
         rule = self._rules()["epochs"]
         for name, values in found.scores.items():
-            usual = values if rule.max_iter == 1 else values[~found.flags[name]]
-            spread = usual.std(ddof=rule.ddof) if len(usual) > 1 else 0.0
-            self.usual_epochs_[name] = [float(usual.mean()), float(spread)]
+            threshold = rule.threshold[name.split(":")[0]]
+            self.usual_epochs_[name] = list(last_round(values, threshold, ddof=rule.ddof, max_iter=rule.max_iter))
 
     def _keep_components(self, course: Course) -> None:
         """The decomposition on all channels, and what takes its bad components out."""
@@ -206,6 +283,11 @@ class Learned(BaseEstimator):
             left = self._interpolator()(clean, bad)
             if left.any():
                 logger.info("%d channels in epochs were left, as too few good ones remain", int(left.sum()))
+        else:
+            left = np.ones_like(bad)
+        if signals.holes is not None:  # what stays as it was is no signal of zeros
+            old = np.isin(self.ch_names_, self.bad_channels_)
+            clean[signals.holes & (left & old | ~np.isin(self.ch_types_, DATA_TYPES))] = np.nan
         return clean
 
     def _rereference(self, clean: np.ndarray, counted: Any = True) -> None:

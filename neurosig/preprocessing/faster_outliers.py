@@ -11,8 +11,9 @@ import numpy as np
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import UsageError
+from neurosig.preprocessing.faster_rounds import flag_outliers, largest_z, last_round
 
-__all__ = ["VARIANTS", "Outliers", "Rule", "flag_outliers", "largest_z", "refuse_without_metrics"]
+__all__ = ["VARIANTS", "Outliers", "Rule", "flag_outliers", "largest_z", "last_round", "refuse_without_metrics"]
 
 VARIANTS = ("mended", "paper", "mne")
 FEW = ("warn", "ignore")
@@ -49,8 +50,8 @@ class Outliers:
     scores, z, flags : dict of str to array
         The value, its z-score, and whether it lies beyond the threshold, of each item in each metric: shape (n_items,),
         for channels in epochs (n_epochs, n_items). Channels that were left out have a score of NaN. With several EOG
-        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have a further row "dead",
-        for channels without a signal, which have no score.
+        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have two further rows, for
+        channels without a score: "dead", for those without a signal, and "marked", for those that were known to be bad.
     bad : array of bool
         The united decision, of the shape of one metric's flags.
     threshold : dict of str to float
@@ -201,6 +202,7 @@ class Rule:
         *,
         valid: np.ndarray | None = None,
         dead: np.ndarray | None = None,
+        marked: np.ndarray | None = None,
         skipped: Mapping[str, str] | None = None,
         picks: np.ndarray | None = None,
     ) -> Outliers:
@@ -217,7 +219,9 @@ class Rule:
         valid : array of bool, optional
             Items that take part, shape (n_items,) or that of the scores.
         dead : array of bool, optional
-            Items that are bad without a score.
+            Items that are bad without a score, as they carry no signal.
+        marked : array of bool, optional
+            Items that were known to be bad; a row of their own where there are any.
         skipped : dict of str to str, optional
             Metrics that could not be computed, and why.
         picks : array of int, optional
@@ -245,12 +249,14 @@ class Rule:
                 )
         if dead is not None:
             flags["dead"] = dead
+        if marked is not None and marked.any():
+            flags["marked"] = marked
         shape = next((f.shape for metric, f in flags.items() if metric != "eog_correlation"), (n_items,))
         bad = np.zeros(shape, dtype=bool)
         for metric, found in flags.items():
             bad |= found.any(axis=0) if metric == "eog_correlation" and found.ndim > len(shape) else found
         if self.few == "warn":
-            self._warn_if_it_cannot_fire(groups, valid, {name.split(":")[0] for name in scores})
+            self._warn_if_it_cannot_fire(groups, valid, set(scores))
         return Outliers(
             self.stage, tuple(items), scores, z, flags, bad, dict(self.threshold), skipped,
             np.arange(n_items) if picks is None else picks,
@@ -263,7 +269,11 @@ class Rule:
         for group in groups:
             n = len(group) if valid is None else int(valid[..., group].sum(axis=-1).max(initial=0))
             at_most = largest_z(n, self.ddof)
-            idle = {name: value for name, value in self.threshold.items() if at_most <= value and name in computed}
+            idle = {
+                name.split(":")[0]: value
+                for name, value in self.threshold.items()
+                if at_most <= value and name in computed
+            }
             # one item has nothing to be compared with, which surprises nobody
             if n < 2 or not idle:
                 continue
@@ -281,77 +291,6 @@ class Rule:
                 UserWarning,
                 stacklevel=4,
             )
-
-
-def largest_z(n: int, ddof: int) -> float:
-    """Largest z-score that one of n values can have: all the others are equal."""
-    return float(np.sqrt(n - 1)) if ddof == 0 else (n - 1) / float(np.sqrt(n))
-
-
-def flag_outliers(
-    scores: np.ndarray,
-    threshold: float = 3.0,
-    *,
-    ddof: int = 1,
-    max_iter: int = 1,
-    valid: np.ndarray | None = None,
-    impute: bool = True,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Flag values whose z-score lies beyond a threshold, along the last axis.
-
-    Parameters
-    ----------
-    scores : array of shape (..., n_items)
-        Scores.
-    threshold : float
-        Values with ``abs(z) > threshold`` are outliers.
-    ddof : int
-        Degrees of freedom taken off in the standard deviation.
-    max_iter : int
-        Rounds; items found in one do not count in the mean and standard deviation of the next.
-    valid : array of bool, broadcastable to scores, optional
-        Items that take part.
-    impute : bool
-        Whether scores that are not finite are replaced by the mean of the others. Else they make all z-scores of their
-        row NaN, and nothing is found there.
-
-    Returns
-    -------
-    z : array of shape (..., n_items)
-        z-score in the round in which the item was found, else in the last; 0 where it is not defined.
-    flags : array of bool of shape (..., n_items)
-        The outliers.
-    """
-    scores = np.array(scores, dtype=np.float64)
-    kept = np.ones(scores.shape, dtype=bool) if valid is None else np.array(np.broadcast_to(valid, scores.shape))
-    if impute:
-        finite = kept & np.isfinite(scores)
-        number = finite.sum(axis=-1, keepdims=True)
-        mean = np.where(finite, scores, 0.0).sum(axis=-1, keepdims=True) / np.maximum(number, 1)
-        scores = np.where(kept & ~finite, mean, scores)
-    z = np.zeros(scores.shape)
-    flags = np.zeros(scores.shape, dtype=bool)
-    for _ in range(max_iter):
-        now = _z_scores(scores, kept, ddof)
-        z = np.where(kept, now, z)
-        with np.errstate(invalid="ignore"):
-            found = kept & (np.abs(now) > threshold)
-        if not found.any():
-            break
-        flags |= found
-        kept &= ~found
-    return z, flags
-
-
-def _z_scores(scores: np.ndarray, kept: np.ndarray, ddof: int) -> np.ndarray:
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        number = kept.sum(axis=-1, keepdims=True)
-        mean = np.where(kept, scores, 0.0).sum(axis=-1, keepdims=True) / number
-        off = np.where(kept, scores - mean, 0.0)
-        spread = np.sqrt((off * off).sum(axis=-1, keepdims=True) / np.maximum(number - ddof, 0))
-        # equal scores differ by rounding only
-        undefined = ~(spread > 10 * np.finfo(np.float64).eps * np.abs(mean)) & ~np.isnan(spread) | (number <= ddof)
-        return np.where(undefined, 0.0, off / np.where(undefined, 1.0, spread))
 
 
 def refuse_without_metrics(rule: Rule, metrics: Iterable[str], skipped: Mapping[str, str]) -> None:

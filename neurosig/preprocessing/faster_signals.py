@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     import mne
 
 __all__ = [
-    "DATA_TYPES", "DRIFT_SECONDS", "Recorded", "channels_of", "computable", "correct_for_reference", "located",
-    "need_channels", "same_rate", "standard_info", "tell_skipped",
+    "DATA_TYPES", "DRIFT_SECONDS", "NO_RATE", "Recorded", "channels_of", "computable", "correct_for_reference",
+    "located", "need_channels", "same_rate", "standard_info", "tell_skipped",
 ]  # fmt: skip
 
 DATA_TYPES = ("eeg", "mag", "grad", "seeg", "ecog", "dbs")
+NO_RATE = "the sampling rate is not known; pass sfreq"
 DRIFT_SECONDS = 0.25  # the metric "drift" looks at means over this time
 # By how far an electrode's distance to the reference explains these in the authors' program; mne-faster: all metrics
 _CORRECTED = ("variance", "correlation")
@@ -47,6 +48,10 @@ class Recorded:
         Where positions and filters are read off.
     bads : tuple of str
         Channels that are known to be bad.
+    empty : tuple of str
+        Channels that held no numbers, of which `X` has zeros; as bad as those.
+    holes : array of bool of shape (n_epochs, n_channels), optional
+        Where `X` has zeros in place of what was no number.
     """
 
     X: np.ndarray
@@ -55,6 +60,8 @@ class Recorded:
     sfreq: float | None = None
     info: mne.Info | None = None
     bads: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    holes: np.ndarray | None = None
 
     @classmethod
     def read(
@@ -246,7 +253,7 @@ def computable(rule: Rule, sfreq: float | None, n_times: int | None = None) -> t
         skipped["median_gradient"] = "an epoch is one sample"
     if "drift" in rule.metrics:
         if sfreq is None:
-            skipped["drift"] = "the sampling rate is not known; pass sfreq"
+            skipped["drift"] = NO_RATE
         elif n_times is not None and n_times < round(DRIFT_SECONDS * sfreq):
             skipped["drift"] = f"an epoch is shorter than {DRIFT_SECONDS:g} s"
     metrics = [metric for metric in rule.metrics if metric not in skipped]
@@ -254,12 +261,39 @@ def computable(rule: Rule, sfreq: float | None, n_times: int | None = None) -> t
     return metrics, skipped
 
 
-def tell_skipped(stages: Iterable[Outliers]) -> None:
-    """Warn, once for all stages, that line noise was asked for and cannot be had; called by what users call."""
+def tell_skipped(stages: Iterable[Outliers], every: bool = False) -> None:
+    """Warn of metrics that cannot be had; called by what users call.
+
+    Parameters
+    ----------
+    stages : iterable of Outliers
+        What was found.
+    every : bool
+        Whether to tell, beside the line noise, of what was left out for want of a rate or of an EOG channel.
+    """
+    stages = list(stages)
+    if every:
+        _tell_missing(stages)
     missed = [stage for stage in stages if "line_noise" in stage.skipped]
     if missed:
         where = ", ".join(stage.stage.replace("_", " ") for stage in missed)
         warnings.warn(f"line noise is left out: {missed[0].skipped['line_noise']} ({where})", UserWarning, stacklevel=3)
+
+
+def _tell_missing(stages: Iterable[Outliers]) -> None:
+    without_rate: dict[str, None] = {}
+    parts = []
+    for stage in stages:
+        for metric, why in stage.skipped.items():
+            if metric == "eog_correlation":
+                parts.append("EOG correlation is left out: there are no EOG channels; pass eog or eog_proxy")
+            elif why == NO_RATE and metric != "line_noise":
+                without_rate[metric.replace("_", " ")] = None
+    if without_rate:
+        are = "is" if len(without_rate) == 1 else "are"
+        parts.insert(0, f"{' and '.join(without_rate)} {are} left out: {NO_RATE} or info")
+    if parts:
+        warnings.warn("; ".join(parts), UserWarning, stacklevel=4)
 
 
 def correct_for_reference(

@@ -75,7 +75,7 @@ def find_bad_channels(
     Returns
     -------
     Outliers
-        Scores, z-scores and flags of each channel. ``bads`` are names.
+        Scores, z-scores and flags of each channel. ``bads`` are names; those known to be bad are flagged as "marked".
 
     Raises
     ------
@@ -120,7 +120,8 @@ def bad_channels(
         _warn_of_holes([signals.ch_names[i] for i in picks[~finite.all(axis=0) & ~marked]])
     elif finite.any() and not finite.any(axis=1).all():
         X = X[finite.any(axis=1)]
-    dead = np.zeros(len(picks), dtype=bool) if rule.published else dead_channels(X, picks)
+    empty = np.array([signals.ch_names[i] in signals.empty for i in picks])
+    dead = empty if rule.published else empty | dead_channels(X, picks)
     valid = ~marked & ~dead
     if not valid.any():
         raise InputError(
@@ -131,9 +132,15 @@ def bad_channels(
     metrics, skipped = computable(rule, signals.sfreq, signals.X.shape[2])
     scores = channel_scores(X, picks, metrics, variant=rule.variant, sfreq=signals.sfreq, groups=groups, alive=valid)
     correct_for_reference(scores, signals, picks, reference, rule)
-    united = None if rule.published and not marked.any() else dead | marked
     return rule.judge(
-        [signals.ch_names[i] for i in picks], scores, groups, valid=valid, dead=united, skipped=skipped, picks=picks
+        [signals.ch_names[i] for i in picks],
+        scores,
+        groups,
+        valid=valid,
+        dead=None if rule.published and not empty.any() else dead,
+        marked=marked,
+        skipped=skipped,
+        picks=picks,
     )
 
 

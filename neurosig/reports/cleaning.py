@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +68,7 @@ def write_recording_report(cleaned: Cleaned, record: Mapping[str, Any], path: st
         finding=_finding(record),
         table=_table(record),
         notices=_notices(record),
-        reasons=_reasons(stages),
+        reasons=_reasons(stages, summary.get("channels_marked", ())),
         shown=_REASONS_SHOWN,
         pictures=_pictures(cleaned, record),
         stage_pictures=_stage_pictures(stages),
@@ -136,9 +136,14 @@ def _notices(record: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _reasons(stages: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _reasons(stages: Mapping[str, Any], marked: Iterable[str]) -> list[dict[str, Any]]:
     """Everything that was removed, the clearest first within its stage."""
-    rows = []
+    looked_at = stages.get("channels", {}).get("bad", [])
+    rows = [
+        {"what": f"Channel {name}", "stage": STAGES["channels"][0], "why": reason("marked", None), "z": None}
+        for name in marked
+        if name not in looked_at
+    ]
     for name, stage in stages.items():
         if name == "channels_in_epochs":
             found = [
@@ -156,7 +161,7 @@ def _reasons(stages: Mapping[str, Any]) -> list[dict[str, Any]]:
             {
                 "what": what,
                 "stage": STAGES[name][0],
-                "why": "; ".join(reason(metric, z) for metric, z in why) or "marked bad in the recording",
+                "why": "; ".join(reason(metric, z) for metric, z in why),
                 "z": max((abs(z) for _, z in why if z is not None), default=None),
             }
             for what, why in found

@@ -98,7 +98,7 @@ def write_cohort_report(
         pictures=_cohort_pictures(done, counts, stage),
         outliers=_outlier_rows(stage),
         settings=options_in_words(options.to_dict()),
-        glossary=[(METRICS[name][0], METRICS[name][1]) for name in (stage or {}).get("z", {}) if name in METRICS],
+        glossary=_glossary(stage),
         csv=csv,
     )
     return {
@@ -234,6 +234,11 @@ def _outlier_rows(stage: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if stage is None:
         return []
     return [(str(item), "; ".join(reason(metric, z) for metric, z in because(stage, item))) for item in stage["bad"]]
+
+
+def _glossary(stage: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    names = dict.fromkeys(name.split(":")[0] for name in (stage or {}).get("z", {}))
+    return [METRICS[name] for name in names if name in METRICS]
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,10 @@ __all__ = [
 ]  # fmt: skip
 
 FEW_TRIALS, MANY_CHANNELS = 0.6, 0.2  # beyond these a recording is worth a look by eye
-_SERIOUS = ("cannot have a z-score", "positions are not known", "stay marked bad", "no place in the montage")
+_SERIOUS = (
+    "cannot have a z-score", "positions are not known", "stay marked bad", "no place in the montage",
+    "held no numbers",
+)  # fmt: skip
 
 # stage: name, unit of what is counted, what is compared
 STAGES = {
@@ -38,6 +41,7 @@ METRICS = {
     "line_noise": ("Line noise", "power at 50 and 60 Hz"),
     "eog": ("Largest EOG", "largest deflection of the eye channels in the average"),
     "dead": ("No signal", "constant, or without numbers"),
+    "marked": ("Marked bad", "marked before the cleaning, in the recording or as there were no numbers"),
 }
 
 
@@ -70,8 +74,9 @@ def percent(part: int, total: int) -> str:
 
 def reason(metric: str, z: float | None) -> str:
     """A metric and its z-score in words."""
-    words = METRICS[metric.split(":")[0]][0].lower() if metric.split(":")[0] in METRICS else metric
-    words = words.replace("eog", "EOG").replace("hurst", "Hurst")
+    name, _, kind = metric.partition(":")
+    words = METRICS[name][0].lower() if name in METRICS else name
+    words = words.replace("eog", "EOG").replace("hurst", "Hurst") + (f" ({kind})" if kind else "")
     return words if z is None else f"{words} z = {z:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 

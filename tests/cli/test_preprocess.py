@@ -188,6 +188,19 @@ def test_trials_of_another_program_are_cleaned_in_their_own_window(tmp_path):
     assert len(cleaned.times) == 65 and cleaned.times[0] == pytest.approx(13 / 128)
 
 
+def test_nan_is_left_out_where_the_message_says_so(tmp_path):
+    path = tmp_path / "sub-1_raw.fif"
+    data = 1e-5 * np.random.default_rng(0).standard_normal((3, 2000))
+    data[1, 500:510] = np.nan
+    mne.io.RawArray(data, mne.create_info(3, 100.0, "eeg"), verbose="error").save(path, verbose="error")
+    options = CleaningOptions(steps=(), tmin=0.0, tmax=2.0)
+    reading = {"montage": None, "unit": None, "sfreq": None}
+    ways = [_from_files([path], None, None, 2.0, {**reading, "on_nan": on_nan})[0] for on_nan in (None, "annotate")]
+    refused, done = (preprocess(found, options, tmp_path / str(i))[0] for i, found in enumerate(ways))
+    assert refused.state == "failed" and "--on-nan annotate" in refused.error
+    assert done.state == "cleaned" and done.record["summary"]["trials"] == 8
+
+
 def test_results_do_not_go_among_the_recordings(cli, tmp_path):
     folder = tmp_path / "raw"
     folder.mkdir()
@@ -209,6 +222,8 @@ def test_results_do_not_go_among_the_recordings(cli, tmp_path):
         (("TRIALS", "--steps", "chanels"), "steps are channels, epochs, components, channels_in_epochs"),
         (("TRIALS", "--window", "2", "--events", "left"), "--window cuts the whole recording: drop --events"),
         (("TRIALS", "--subjects", "9"), "no recording of subject 9; there are 1"),
+        (("TRIALS", "--on-nan", "ignore"), "on_nan must be 'raise' or 'annotate', got 'ignore'"),
+        (("--dataset", "simulated-imagery", "--on-nan", "annotate"), "--sfreq and --on-nan"),
         (("--dataset", "simulated-imagry"), "did you mean simulated-imagery"),
     ],
 )

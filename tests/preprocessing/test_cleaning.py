@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from types import SimpleNamespace
 
 import lives
 import mne
@@ -30,6 +31,7 @@ from neurosig.preprocessing.cleaning_runs import (
     sources_of_dataset,
 )
 from neurosig.preprocessing.faster import FASTER
+from neurosig.reports.cleaning_words import serious_notes
 
 # mne's own reader of metadata, with the next pandas
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
@@ -183,6 +185,46 @@ def test_a_dead_channel_is_filled_and_does_not_blind_the_others(value, told):
     assert set(cleaned.interpolated) == {"Cz", "T8"}
     assert np.isfinite(cleaned.epochs.get_data()).all() and cleaned.epochs.get_data("Cz").std() > 1e-6
     assert told is None or any(told in note for note in cleaned.notes)
+
+
+@pytest.mark.parametrize("steps", [(), ("epochs",), ("channels", "epochs")])
+@pytest.mark.parametrize("located", [True, False])
+def test_a_channel_without_numbers_counts_nowhere_whatever_steps_are_taken(steps, located):
+    """As if it had been marked bad: above all not in the average reference, as a signal of zeros."""
+    names = NAMES if located else [f"X{i}" for i in range(len(NAMES))]
+    raw, marked = (make_raw(names=names, located=located) for _ in range(2))
+    raw._data[9] = np.nan
+    marked.info["bads"] = [names[9]]
+    options = CleaningOptions(steps=steps, threshold=20.0)
+    cleaned, expected = clean_raw(raw, options), clean_raw(marked, options)
+    others = [name for name in names if name != names[9]]
+    assert_allclose(cleaned.epochs.get_data(others), expected.epochs.get_data(others), atol=1e-15)
+    assert cleaned.marked == (names[9],) and cleaned.epochs.info["bads"] == ([] if located else [names[9]])
+    assert cleaned.interpolated == ((names[9],) if located else ())
+    if located:
+        assert_allclose(cleaned.epochs.get_data(names[9]), expected.epochs.get_data(names[9]), atol=1e-15)
+    (note,) = [note for note in serious_notes([cleaned.notes]) if "held no numbers" in note]
+    assert note.startswith(f"{names[9]} held no numbers (NaN)")
+
+
+def test_an_eye_channel_without_numbers_stays_marked():
+    raw = make_raw(eog=True)
+    raw._data[-1] = np.nan
+    raw._data[NAMES.index("T8")] *= 12
+    cleaned = clean_raw(raw, CleaningOptions(steps=("channels",)))
+    assert cleaned.epochs.info["bads"] == ["EOG"] and cleaned.interpolated == ("T8",)
+
+
+def test_nan_in_part_of_a_channel_drops_the_trials_that_touch_it_where_asked(tmp_path):
+    raw = make_raw()
+    raw._data[3, int(21.2 * 128) : int(21.3 * 128)] = np.nan
+    (source,) = sources_of([Recording(write(raw, tmp_path / "sub-1_raw.fif"), options=ReadOptions(on_nan="annotate"))])
+    cleaned = clean_raw(source.read(), CleaningOptions(steps=()), source.on_nan)
+    whole = clean_raw(make_raw(), CleaningOptions(steps=()))
+    assert len(cleaned.epochs) == len(whole.epochs) - 1
+    assert np.isfinite(cleaned.epochs.get_data()).all()
+    (outcome,) = preprocess([source], CleaningOptions(steps=()), tmp_path / "out")
+    assert outcome.state == "cleaned" and outcome.record["summary"]["trials"] == len(cleaned.epochs)
 
 
 def test_nan_in_part_of_a_channel_is_refused():
@@ -547,6 +589,27 @@ def test_an_outlier_subject_is_found(tmp_path):
     assert outliers.bads == ["5"]
     nothing, why = find_cohort_outliers(outcomes[:1], options)
     assert nothing is None and "no others" in why
+
+
+def test_channels_that_stay_bad_in_a_recording_count_in_no_subject(tmp_path):
+    rng, outcomes = np.random.default_rng(0), []
+    for i in range(12):
+        info = mne.create_info(["A", "B", "C"], 100.0, "eeg", verbose="error")
+        data = 1e-6 * rng.standard_normal((3, 50))
+        if i == 4:
+            data[1] *= 1000
+            info["bads"] = ["B"]
+        path = tmp_path / f"{i}_ave.fif"
+        mne.write_evokeds(path, [mne.EvokedArray(data, info, nave=5, comment=name) for name in "ab"], verbose="error")
+        outcomes.append(
+            SimpleNamespace(record={"x": 1}, files={"average": path}, source=SimpleNamespace(subject=str(i)))
+        )
+    outliers, note = find_cohort_outliers(outcomes, CleaningOptions())
+    assert outliers.bads == [] and note == "marked bad in a recording and left out of the comparison: B"
+    info["bads"] = ["A", "C"]
+    mne.write_evokeds(path, [mne.EvokedArray(data, info)], overwrite=True, verbose="error")
+    nothing, why = find_cohort_outliers(outcomes, CleaningOptions())
+    assert nothing is None and "every channel is marked bad" in why
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")

@@ -1,13 +1,14 @@
 """FASTER at its edges: silent reference channels, epochs of NaN, other rates, too little to judge by, odd options."""
 
 import json
+import re
 import warnings
 
 import mne
 import numpy as np
 import pytest
 
-from neurosig.core.errors import InputError, UsageError
+from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.preprocessing.cleaning import CleaningOptions, clean_epochs
 from neurosig.preprocessing.faster import FASTER, find_bad_channels, find_bad_components, find_outlier_subjects
 from neurosig.preprocessing.faster_ica import fit_decomposition
@@ -103,7 +104,7 @@ def test_epochs_of_another_rate_are_refused(X):
     for use in (fitted.transform, fitted.epoch_weights, fitted.clean, fitted.bad_channels_in):
         with pytest.raises(InputError, match=r"200 Hz.*100 Hz.*resample"):
             use(made_epochs(X, 100.0))
-    unaware = FASTER(steps=CELLS, interpolation="mean", ch_names=NAMES).fit(X)
+    unaware = FASTER(steps=CELLS, interpolation="mean", ch_names=NAMES, few="ignore").fit(X)
     assert unaware.transform(made_epochs(X, 100.0)).shape == X.shape  # no rate was known
 
 
@@ -171,6 +172,75 @@ def test_line_noise_is_noted_once_in_what_the_command_says(X):
     assert sum("line noise" in note.lower() for note in notes) == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (
+            {},
+            "drift and spectral slope are left out: .* pass sfreq or info; EOG correlation is left out: .* pass eog",
+        ),
+        ({"sfreq": SFREQ}, "^EOG correlation is left out: there are no EOG channels; pass eog or eog_proxy$"),
+        ({"eog": 0}, "^drift and spectral slope are left out: the sampling rate is not known; pass sfreq or info$"),
+        ({"sfreq": SFREQ, "eog_proxy": "3"}, None),
+        ({"few": "ignore"}, None),
+        ({"metrics": {"channels": ["variance"], "components": ["hurst"]}}, None),
+    ],
+)
+def test_what_is_left_out_is_told_once_with_what_to_pass(X, options, told):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        FASTER(**{"interpolation": "mean", "n_components": 12, **options}).fit(X)
+    assert len(said) == (told is not None)
+    if told is not None:
+        assert re.search(told, str(said[0].message))
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 1.5, True])
+def test_rounds_are_called_rounds(X, rounds):
+    with pytest.raises(UsageError, match=rf"^rounds must be a whole number of at least 1, or None, got {rounds}$"):
+        FASTER(rounds=rounds).fit(X)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_channels_with_places_are_not_said_to_have_none(X, n):
+    options = {"steps": ("channels",), "sfreq": SFREQ, "ch_names": ["C3", "C4"][:n]}
+    few = "2 EEG channels are" if n == 2 else "1 EEG channel is"
+    with pytest.warns(UserWarning, match=f"{few} too few for splines, which take at least 4, so bad") as told:
+        FASTER(**options).fit(X[:, :n])
+    assert not any("no positions" in str(entry.message) for entry in told)
+    with pytest.raises(ChannelError, match=f"{few} too few for splines"):
+        FASTER(interpolation="spline", **options).fit(X[:, :n])
+
+
+def test_one_epoch_without_its_axis_is_told_apart_from_wrong_names(X):
+    for described in ({"ch_names": NAMES}, {"info": made_epochs(X).info}):
+        with pytest.raises(InputError, match=r"with 16 channels, got shape \(16, 200\), which counts as 16 epochs"):
+            FASTER(**described).fit(X[0])
+
+
+# -- a low rate and a low band --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variant", ["mended", "paper", "mne"])
+@pytest.mark.parametrize(("sfreq", "lowpass"), [(200.0, 3.0), (8.0, 4.0), (1.0, 0.5), (200.0, 0.0)])
+def test_a_low_band_or_rate_leaves_out_at_most_the_slope(X, variant, sfreq, lowpass):
+    epochs = made_epochs(X, sfreq)
+    with epochs.info._unlock():
+        epochs.info["lowpass"] = lowpass
+    ica = fit_decomposition(Recorded.read(epochs), n_components=5)
+    how = {"variant": variant, "metrics": ["spectral_slope", "kurtosis"], "few": "ignore"}
+    found = find_bad_components(ica, epochs, **how)
+    if (sfreq == 1.0 and variant != "mne") or (variant == "mne" and lowpass == 0.0):
+        assert "fewer than two bins" in found.skipped["spectral_slope"]
+        return
+    low, high = (0.0, lowpass) if variant == "mne" else (0.0, lowpass + 5.0)
+    asked = find_bad_components(ica, epochs, band=(low, high), **how)
+    np.testing.assert_array_equal(found.scores["spectral_slope"], asked.scores["spectral_slope"])
+    for band in ((-1.0, 9.0), (9.0, 4.0)):
+        with pytest.raises(UsageError, match="band must be two rising frequencies"):
+            find_bad_components(ica, epochs, band=band, **how)
+
+
 # -- too few epochs to judge others by ------------------------------------------------------------------------------
 
 
@@ -183,6 +253,18 @@ def test_two_epochs_judge_no_others(X):
     with pytest.warns(UserWarning, match="2 training epochs are too few to judge others"):
         weights = fitted.set_params(few="warn").epoch_weights(X)
     np.testing.assert_array_equal(weights, 1.0)
+
+
+@pytest.mark.parametrize("rounds", [None, 1, 2])
+@pytest.mark.parametrize("variant", ["mended", "mne"])
+def test_training_epochs_are_judged_as_fit_judged_them(X, variant, rounds):
+    """Each outlier hides the next: one round more would find one epoch more."""
+    for place, factor in ((3, 2.5), (8, 8.0), (15, 50.0), (22, 500.0)):
+        X[place] *= factor
+    fitted = FASTER(variant, steps=("epochs",), rounds=rounds).fit(X)
+    if variant == "mended":
+        assert fitted.bad_epochs_.tolist() == [8, 15, 22][3 - (rounds or 3) :]
+    np.testing.assert_array_equal(np.flatnonzero(fitted.epoch_weights(X) == 0), fitted.bad_epochs_)
 
 
 def test_enough_epochs_judge_others(X, quiet):
