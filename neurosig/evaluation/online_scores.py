@@ -113,28 +113,46 @@ def action_scores(windows: pd.DataFrame, *, window: float, step: float, idle: st
     Returns
     -------
     dict of str to float
-        ``n_tasks``; ``detected``, the share of tasks in whose windows the first action is the right one; ``confused``,
-        the share in which it is another class's; ``latency``, the median time in seconds from the start of a detected
-        task to the end of the window with that action, when it can be known at the earliest; ``false_positives``, the
-        actions that start in a window outside all tasks, a minute of such windows; and ``idle_minutes``, how many
-        minutes these are. NaN where there is nothing to count.
+        ``n_tasks``; ``detected``, the share of tasks to which the first answer is the right one; ``confused``, the
+        share to which it is another class's; ``carried``, the share that begin while an action goes on that began
+        before; ``latency``, the median time in seconds from the start of a detected task to the end of the window in
+        which its answer began, when it can be known at the earliest; ``false_positives``, the actions that start in a
+        window outside all tasks, a minute of such windows; ``idle_acting``, the share of such windows in which the
+        system acts; and ``idle_minutes``, how many minutes these are. NaN where there is nothing to count.
+
+    Notes
+    -----
+    Only an action that starts in a window that holds some of the task is an answer to it. One that began earlier is
+    none, however long it goes on: a decoder that never rests detects nothing, and its one false positive a recording
+    is to be read beside ``idle_acting``, which is 1.
     """
     action = windows["action"].to_numpy(dtype=object)
     start = _breaks(windows, step)
     start[1:] |= action[1:] != action[:-1]
-    start &= action != idle
+    position = np.arange(len(windows))
+    began = np.maximum.accumulate(np.where(start, position, 0)) if len(windows) else position
+    acts = action != idle
+    start &= acts
     outside = windows["overlap"].to_numpy() <= 0
     minutes = outside.sum() * step / 60
-    answers = windows[(windows["task"] >= 0) & (action != idle)].groupby([*_RECORDING, "task"], sort=False).first()
-    n_tasks = len(windows.loc[windows["task"] >= 0, [*_RECORDING, "task"]].drop_duplicates())
-    right = answers[answers["action"] == answers["event"]]
-    latency = right["onset"] + window - right["task_start"]
+    task, known = windows["task"].to_numpy(), windows["onset"].to_numpy(dtype=float)[began] + window
+    # a window may hold the beginning of a task and too little of it to have its label
+    reaches = (task[began] < 0) & (known > windows["task_start"].to_numpy(dtype=float))
+    answers = acts & ((task[began] == task) | reaches)
+    acting = windows.assign(known=known, answers=answers)[(task >= 0) & acts]
+    key = [*_RECORDING, "task"]
+    n_tasks = len(windows.loc[task >= 0, key].drop_duplicates())
+    first = acting[acting["answers"]].groupby(key, sort=False).first()
+    right = first[first["action"] == first["event"]]
+    latency = right["known"] - right["task_start"]
     return {
         "n_tasks": float(n_tasks),
         "detected": len(right) / n_tasks if n_tasks else np.nan,
-        "confused": (len(answers) - len(right)) / n_tasks if n_tasks else np.nan,
+        "confused": (len(first) - len(right)) / n_tasks if n_tasks else np.nan,
+        "carried": len(acting.loc[~acting["answers"], key].drop_duplicates()) / n_tasks if n_tasks else np.nan,
         "latency": float(latency.median()) if len(right) else np.nan,
         "false_positives": float((start & outside).sum() / minutes) if minutes else np.nan,
+        "idle_acting": float(acts[outside].mean()) if minutes else np.nan,
         "idle_minutes": float(minutes),
     }
 

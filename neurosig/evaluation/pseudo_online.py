@@ -44,9 +44,11 @@ class PseudoOnline:
     table : pandas.DataFrame
         One row a subject, session and pipeline: MOABB's columns ``score, time, samples, samples_test, n_classes,
         subject, session, channels, n_sessions, dataset, pipeline``, where the score is the normalised MCC; then
-        ``metric, nmcc, accuracy, balanced_accuracy, itr`` (bits a minute, from the balanced accuracy), ``chance`` (of
-        the score), ``idle`` (share of idle among the test windows), and of the actions ``n_tasks, detected, confused,
-        latency`` (seconds), ``false_positives`` (a minute) and ``idle_minutes``, see `action_scores`.
+        ``metric, nmcc, accuracy, balanced_accuracy, itr`` (bits a minute, from the balanced accuracy and the signal
+        that an action takes: a window, and a step more for each further decision of `hold`), ``chance`` (of the score),
+        ``idle`` (share of idle among the test windows), and of the actions ``n_tasks, detected, confused, carried,
+        latency`` (seconds), ``false_positives`` (a minute), ``idle_acting`` (share of the time) and ``idle_minutes``,
+        see `action_scores`.
     windows : pandas.DataFrame
         One row a test window and pipeline: ``subject, session, run, file, onset, overlap, task, task_start, task_stop,
         pipeline, event, predicted, action``. The action is what was predicted, once it was `hold` times in a row.
@@ -65,7 +67,7 @@ class PseudoOnline:
         -------
         pandas.DataFrame
             ``pipeline, n, mean, ci_low, ci_high`` (of the normalised MCC), and means over subjects of
-            ``balanced_accuracy, itr, detected, confused, latency, false_positives``; best first.
+            ``balanced_accuracy, itr, detected, confused, carried, latency, false_positives, idle_acting``; best first.
         """
         from neurosig.evaluation.statistics import summarize
 
@@ -89,14 +91,14 @@ class PseudoOnline:
         """
         check_hold(hold)
         parts = []
-        table = self.table.set_index(_FIT)
+        table, about = self.table.set_index(_FIT), {**self.about, "hold": hold}
         for key, its in self.windows.groupby(_FIT, sort=False):
-            its = its.assign(action=held_actions(its, hold, self.about["step"], self.about["idle"]))
-            scores = _scores(its, int(table.loc[key, "n_classes"]), self.about)
+            its = its.assign(action=held_actions(its, hold, about["step"], about["idle"]))
+            scores = _scores(its, int(table.loc[key, "n_classes"]), about)
             table.loc[key, [*scores, "score"]] = [*scores.values(), scores["nmcc"]]
             parts.append(its)
         windows = pd.concat(parts).sort_index()
-        return PseudoOnline(table.reset_index()[self.table.columns], windows, {**self.about, "hold": hold})
+        return PseudoOnline(table.reset_index()[self.table.columns], windows, about)
 
     def plot(self, pipeline: str | None = None) -> Figure:
         """Tasks and actions over the time of each recording.
@@ -167,7 +169,9 @@ class PseudoOnline:
         return folder
 
 
-_MEANS = ("balanced_accuracy", "itr", "detected", "confused", "latency", "false_positives")
+_MEANS = (
+    "balanced_accuracy", "itr", "detected", "confused", "carried", "latency", "false_positives", "idle_acting",
+)  # fmt: skip
 _FIT = ["subject", "session", "pipeline"]
 _WHERE = ["subject", "session", "run", "file", "onset", "overlap", "task", "task_start", "task_stop"]
 
@@ -244,8 +248,8 @@ def pseudo_online(
     definition; test windows are all decoded and counted. Windows that share a sample with a training window are not
     tested (`check_no_leakage` proves it).
 
-    What a user of such a system meets are its actions: `detected`, `latency` and `false_positives` in the table tell of
-    those.
+    What a user of such a system meets are its actions: `detected`, `latency`, `false_positives` and `idle_acting` in
+    the table tell of those. An action that began before a task is no answer to it.
 
     References
     ----------
@@ -288,7 +292,7 @@ def pseudo_online(
         its = metadata.iloc[test][_WHERE].assign(pipeline=label, event=y[test])
         its["predicted"] = classes[np.asarray(fitted.predict(X[test]), dtype=int)]
         its["action"] = held_actions(its, hold, step, idle)
-        scores = _scores(its, len(classes), {"window": window, "step": step, "idle": idle})
+        scores = _scores(its, len(classes), {"window": window, "step": step, "hold": hold, "idle": idle})
         rows.append(
             {
                 "score": scores["nmcc"],
@@ -328,14 +332,14 @@ def _scores(windows: pd.DataFrame, n_classes: int, about: Mapping[str, Any]) -> 
     """What the table says of one fit, from its test windows."""
     y, action = windows["event"].to_numpy(), windows["action"].to_numpy()
     balanced = float(np.mean([np.mean(action[y == label] == label) for label in np.unique(y)]))
-    window = about["window"]
+    window, step = about["window"], about["step"]
     return {
         "nmcc": normalized_mcc(y, action),
         "accuracy": float(np.mean(y == action)),
         "balanced_accuracy": balanced,
         # idle windows are many: from the plain accuracy a decoder that never acts would transfer information
-        "itr": information_transfer_rate(balanced, n_classes, window),
-        **action_scores(windows, window=window, step=about["step"], idle=about["idle"]),
+        "itr": information_transfer_rate(balanced, n_classes, window + (about["hold"] - 1) * step),
+        **action_scores(windows, window=window, step=step, idle=about["idle"]),
     }
 
 

@@ -15,6 +15,7 @@ from neurosig.core.registry import register
 from neurosig.models.nested_options import NestedOptions
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.net_data import check_trials, known_spec
+from neurosig.models.net_state import all_or_nothing
 from neurosig.models.phase_spdnet_layers import check_length, find_picks
 from neurosig.models.phase_spdnet_module import PhaseSPDNet
 from neurosig.preprocessing.embedding import select_embedding
@@ -138,6 +139,7 @@ class PhaseSPDNetClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Choose the embedding and train the network.
 

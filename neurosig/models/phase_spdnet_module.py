@@ -12,7 +12,7 @@ from torch import nn
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.models.phase_spdnet_layers import STANDARDISATIONS, check_length, delay_covariances, find_picks
-from neurosig.nn.spd import BiMap, LogEig
+from neurosig.nn.spd import BiMap, LogEig, upper_vector
 
 __all__ = ["PhaseSPDNet"]
 
@@ -45,8 +45,8 @@ class PhaseSPDNet(nn.Module):
         "channel" gives each channel of a trial mean 0 and variance 1 before it is stacked. "reference" does what the
         published code does, see Notes. None leaves the trials as they are.
     floor : float
-        Smallest eigenvalue of the filtered covariance; smaller ones are raised to it. With standardised trials it is a
-        fraction of the variance of a channel.
+        Smallest eigenvalue of the filtered covariance; smaller ones are raised to it. It is a fraction of the variance
+        of a channel: of standardised trials 1, and of others the mean over the channels of that trial.
 
     Raises
     ------
@@ -93,7 +93,6 @@ class PhaseSPDNet(nn.Module):
     """
 
     chosen: torch.Tensor
-    unit_free = True  # every trial is standardised
 
     def __init__(
         self,
@@ -139,6 +138,11 @@ class PhaseSPDNet(nn.Module):
         self.log_eig = LogEig(floor)
         self.classifier = nn.Linear(count * (count + 1) // 2, n_outputs, dtype=torch.float64)
 
+    @property
+    def unit_free(self) -> bool:
+        """Whether signals may come in any unit: where every trial is standardised."""
+        return self.standardise is not None
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Classify trials.
 
@@ -160,7 +164,14 @@ class PhaseSPDNet(nn.Module):
 
     def from_prepared(self, covariances: torch.Tensor) -> torch.Tensor:
         """Covariances to logits: the part that learns."""
-        features = self.log_eig(self.bimap(covariances))
+        filtered = self.bimap(covariances)
+        if self.standardise is None:  # the floor in the unit of the trial: log(c X) is log(X) + log(c) I
+            variance = covariances.diagonal(dim1=-2, dim2=-1).mean(dim=-1, keepdim=True)
+            variance = torch.where(variance > 0, variance, 1.0)
+            identity = upper_vector(torch.eye(filtered.shape[-1], dtype=filtered.dtype, device=filtered.device))
+            features = self.log_eig(filtered / variance[..., None]) + variance.log() * identity
+        else:
+            features = self.log_eig(filtered)
         weight, bias = self.classifier.weight.double(), self.classifier.bias.double()
         return nn.functional.linear(features, weight, bias)
 

@@ -21,7 +21,7 @@ from neurosig.preprocessing.fold_maps import FoldMaps, coarse_vectors
 from neurosig.preprocessing.lagged_products import LaggedProducts, stacked_length
 from neurosig.preprocessing.made_matrices import MadeMatrices, packed_matrices
 
-__all__ = ["PairScores", "SharedKernels", "Task", "View", "made_covariances", "score_pair"]
+__all__ = ["PairScores", "SharedKernels", "Task", "View", "fold_views", "made_covariances", "score_pair"]
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,14 @@ class View:
         The signals.
     folds : list of (int, (array, array))
         Position of each fold, with its training and test trials.
+    variance : float, optional
+        Mean variance of the training trials, of which `floor` is a fraction where a trial is constant. None is that of
+        all trials.
     """
 
     products: LaggedProducts
     folds: list[tuple[int, tuple[np.ndarray, np.ndarray]]]
+    variance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,51 @@ class PairScores:
     def without_centres(self) -> PairScores:
         """The same scores alone."""
         return replace(self, centres=[None] * len(self.problems))
+
+
+def fold_views(
+    X: np.ndarray, y: np.ndarray, folds: list, delays: list[int], reduction: Any, shortest: int | None
+) -> list[View]:
+    """Signals as the folds see them: the same for all, unless something is learned on each training part.
+
+    Parameters
+    ----------
+    X : array of shape (n_trials, n_channels, n_times)
+        Signals.
+    y : array of shape (n_trials,)
+        Labels.
+    folds : list of (array, array)
+        Training and test trials.
+    delays : list of int
+        As in `LaggedProducts`.
+    reduction : transformer or None
+        Learned on each training part.
+    shortest : int or None
+        Fewest samples of a stacked copy; None where eigenvalues have no floor. Of a trial that is constant in so many,
+        the floor is a fraction of the training trials' variance, which is another one in each fold.
+
+    Returns
+    -------
+    list of View
+        One for all folds, or one for each.
+    """
+    from sklearn.base import clone
+
+    products = LaggedProducts(X, delays) if reduction is None else None
+    if products is not None and (shortest is None or not _has_constant(products.X[..., :shortest])):
+        return [View(products, list(enumerate(folds)))]
+    views = []
+    for i, (train, test) in enumerate(folds):
+        its = products
+        if its is None:
+            its = LaggedProducts(clone(reduction).fit(X[train], y[train]).transform(X), delays)
+        views.append(View(its, [(i, (train, test))], None if shortest is None else mean_variance(its.X[train])))
+    return views
+
+
+def _has_constant(X: np.ndarray) -> bool:
+    """Whether a trial is, to within rounding errors, constant in every channel."""
+    return bool(np.any(np.ptp(X, axis=-1).max(axis=1) <= 1e-9 * np.abs(X).max(initial=0.0)))
 
 
 def score_pair(task: Task, views: list[View], y: np.ndarray, classifier: Any, scorer: Any) -> tuple[Task, PairScores]:
@@ -163,7 +212,9 @@ def pair_matrices(task: Task, estimator: str, view: View) -> MadeMatrices:
     limit = length - 1 if task.max_size == "rank" else task.max_size
     if limit is not None and size > limit:
         raise InputError(f"order {task.order} x {n_channels} channels gives matrices larger than max_size, {limit}")
-    matrices = made_covariances(view.products, task.order, task.lag, estimator, task.method, task.trim, task.floor)
+    matrices = made_covariances(
+        view.products, task.order, task.lag, estimator, task.method, task.trim, task.floor, view.variance
+    )
     if task.floor is None:
         estimator = resolve_estimator(estimator, length, size)
         if reason := why_singular(matrices, length, task.order, n_channels, estimator):
@@ -172,7 +223,14 @@ def pair_matrices(task: Task, estimator: str, view: View) -> MadeMatrices:
 
 
 def made_covariances(
-    products: LaggedProducts, order: int, lag: int, estimator: str, method: str, trim: str | int, floor: float | None
+    products: LaggedProducts,
+    order: int,
+    lag: int,
+    estimator: str,
+    method: str,
+    trim: str | int,
+    floor: float | None,
+    variance: float | None = None,
 ) -> MadeMatrices:
     """Covariances as `AugmentedCovariances` gives them, made from lagged products whenever they are looked at.
 
@@ -188,7 +246,8 @@ def made_covariances(
 
     if floor is None:
         return MadeMatrices(make, n_trials, size)
-    variance = mean_variance(products.X)
+    if variance is None:
+        variance = mean_variance(products.X)
     return packed_matrices(MadeMatrices(lambda block: floor_eigenvalues(make(block), floor, variance), n_trials, size))
 
 

@@ -20,10 +20,10 @@ from neurosig.core.log import progress
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
 from neurosig.preprocessing.augmented_covariance import METHODS, AugmentedCovariances, check_floor
-from neurosig.preprocessing.augmented_scores import PairScores, Task, View, made_covariances, score_pair
+from neurosig.preprocessing.augmented_scores import PairScores, Task, fold_views, made_covariances, score_pair
 from neurosig.preprocessing.lagged_products import LaggedProducts, check_estimator, grid_delays, stacked_length
 from neurosig.preprocessing.riemann import mean_and_tangent_vectors
-from neurosig.preprocessing.search_results import check_labels, inner_folds, results_table
+from neurosig.preprocessing.search_results import check_labels, inner_folds, results_table, shuffles_anew
 from neurosig.preprocessing.search_store import SearchStore
 
 __all__ = ["AugmentedCovarianceSearch"]
@@ -78,7 +78,8 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
         Processes among which pairs of order and lag are divided.
     store : path-like, optional
         Folder in which each pair's scores are kept as they come, so that a search that was interrupted goes on. Its
-        keys hold the content of signals, labels, folds and settings.
+        keys hold the content of signals, labels, folds and settings, and of neurosig's source where that may change
+        without its version. With an integer `cv` it needs a `random_state`: other folds have other scores.
     random_state : int or None
         Of the shuffling, where `cv` is an integer.
     show_progress : bool, optional
@@ -87,7 +88,7 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
     Attributes
     ----------
     best_params_ : dict
-        "order", "lag", "estimator" and the classifier's own.
+        "order", "lag", "estimator" and the classifier's own; numbers of numpy as Python's.
     best_score_ : float
         Mean score over the inner folds of the best candidate, the first of several that are equal.
     best_index_ : int
@@ -240,6 +241,27 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
         X = self._signals(X)
         return self.best_estimator_.predict_proba(X)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Score of the best candidate by the metric of the search, as ``GridSearchCV`` gives it.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+            Signals.
+        y : array of shape (n_trials,)
+            Labels.
+        sample_weight : array of shape (n_trials,), optional
+            Weights of the trials.
+
+        Returns
+        -------
+        float
+            By `scoring`; of two classes ROC AUC, of more accuracy, where that is None.
+        """
+        X = self._signals(X)
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(self._scorer()(self.best_estimator_, X, y, **weights))
+
     def _signals(self, X: Any) -> np.ndarray:
         check_is_fitted(self)
         return check_signals(X, estimator=self, reset=False)
@@ -262,6 +284,11 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
             if getattr(self, name) not in options:
                 raise UsageError(f"{name} must be one of {', '.join(map(repr, options))}, got {getattr(self, name)!r}")
         check_floor(self.floor)
+        if self.store is not None and shuffles_anew(self.cv, self.random_state):
+            raise UsageError(
+                f"store cannot go on with cv={self.cv} and no random_state, which shuffle anew each time: pass "
+                "random_state=0, or a splitter that does not shuffle"
+            )
         if self.reduction is not None and not (hasattr(self.reduction, "fit") and hasattr(self.reduction, "transform")):
             raise UsageError(f"reduction must be a transformer, such as SpatialReduction(), got {self.reduction!r}")
         jobs = self.n_jobs
@@ -297,17 +324,6 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
                 tasks.append(Task(order, lag, estimators, settings, *shared))
         return tasks, problems
 
-    def _views(self, X: np.ndarray, y: np.ndarray, folds: list) -> list[View]:
-        """Signals as the folds see them: the same for all, unless channels are reduced by each training part."""
-        delays = grid_delays(self.orders, self.lags)
-        if self.reduction is None:
-            return [View(LaggedProducts(X, delays), list(enumerate(folds)))]
-        views = []
-        for i, (train, test) in enumerate(folds):
-            reduction = clone(self.reduction).fit(X[train], y[train])
-            views.append(View(LaggedProducts(reduction.transform(X), delays), [(i, (train, test))]))
-        return views
-
     def _score_tasks(self, tasks: list[Task], X: np.ndarray, y: np.ndarray, folds: list) -> dict:
         from joblib import Parallel, delayed
 
@@ -325,7 +341,9 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
             return found
         # the largest first, so that no process is left with one at the end
         todo.sort(key=lambda task: -task.order)
-        views = self._views(X, y, folds)
+        shortest = min(stacked_length(X.shape[2], task.order, task.lag, task.trim) for task in todo)
+        delays = grid_delays(self.orders, self.lags)
+        views = fold_views(X, y, folds, delays, self.reduction, None if self.floor is None else shortest)
         parallel = Parallel(n_jobs=self.n_jobs, return_as="generator_unordered", max_nbytes="1M")
         done = parallel(delayed(score_pair)(task, views, y, classifier, scorer) for task in todo)
         for task, result in progress(done, total=len(todo), desc="order x lag", unit="pair", show=self.show_progress):

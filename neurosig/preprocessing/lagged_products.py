@@ -66,6 +66,12 @@ def stacked_length(n_times: int, order: int, lag: int, trim: str | int = "moabb"
         length = int(trim)
     else:
         raise UsageError(f"trim must be 'moabb', 'edge' or a number of samples, got {trim!r}")
+    if length < 1 and trim == "moabb" and longest >= 1:
+        raise InputError(
+            f"order {order} x lag {lag} is too long for trials of {n_times} samples: MOABB's trimming leaves 0 to "
+            f"stack, and trim='edge' leaves {longest}; use that where it is an option, a smaller order or "
+            "lag, or longer trials"
+        )
     if length < 1 or length > longest:
         asked = f", and {length} are asked for" if 1 <= longest < length else ""
         raise InputError(
@@ -308,14 +314,18 @@ def augmented_covariance_grid(
     if trim == "common":
         trim = stacked_length(X.shape[-1], max(orders), max(lags))
     products = LaggedProducts(X, grid_delays(orders, lags))
+    # one place for all orders: whoever still holds the last pair holds no more by it
+    place = np.empty(len(X) * (max(orders) * X.shape[1]) ** 2) if reuse else None
     for order in orders:
         size, out = order * X.shape[1], None
         for i, lag in enumerate(lags):
             if order == 1 and i > 0 and out is not None:
                 yield order, lag, out if reuse else out.copy()
                 continue
-            if out is None or not reuse:
+            if place is None:
                 out = np.empty((len(X), size, size))
+            elif out is None:
+                out = place[: len(X) * size**2].reshape(len(X), size, size)
             yield order, lag, augmented_covariances(products, order, lag, estimator, trim=trim, out=out)
 
 

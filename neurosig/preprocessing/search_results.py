@@ -14,7 +14,7 @@ from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
 from neurosig.preprocessing.augmented_scores import PairScores
 
-__all__ = ["check_labels", "inner_folds", "results_table"]
+__all__ = ["check_labels", "inner_folds", "results_table", "shuffles_anew"]
 
 
 def check_labels(y: Any, n_trials: int) -> np.ndarray:
@@ -68,6 +68,13 @@ def inner_folds(
     return folds
 
 
+def shuffles_anew(cv: Any, random_state: Any) -> bool:
+    """Whether the folds of `inner_folds` are others each time."""
+    whole = isinstance(cv, int | np.integer)
+    seed = random_state if whole else getattr(cv, "random_state", 0)
+    return (whole or getattr(cv, "shuffle", True)) and not isinstance(seed, int | np.integer)
+
+
 def results_table(
     orders: Sequence[int],
     lags: Sequence[int],
@@ -112,7 +119,8 @@ def results_table(
             key = (order, lags[0] if order == 1 else lag)
             for i, estimator in enumerate(estimators):
                 for j, setting in enumerate(settings):
-                    params.append({"order": order, "lag": lag, "estimator": estimator, **setting})
+                    whole = {"order": order, "lag": lag, "estimator": estimator, **setting}
+                    params.append({name: _native(value) for name, value in whole.items()})
                     result = found.get(key)
                     scores.append(np.full(n_folds, np.nan) if result is None else result.scores[i, j])
                     reasons.append(problems.get(key, "") if result is None else result.problems[i])
@@ -135,3 +143,8 @@ def results_table(
         "rank_test_score": rankdata(-filled, method="min").astype(np.int32),
         "problem": reasons,
     }
+
+
+def _native(value: Any) -> Any:
+    """A number of numpy as Python's, which JSON can write."""
+    return value.item() if isinstance(value, np.generic) else value

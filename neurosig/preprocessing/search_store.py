@@ -1,4 +1,4 @@
-"""Scores of a search on disk, under keys that hold the content of everything they depend on."""
+"""Scores of a search on disk, under keys that hold the content of everything they depend on, the code included."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 from neurosig._version import __version__
 from neurosig.core.errors import UsageError
 from neurosig.core.files import atomic_write, check_writable, digest
+from neurosig.core.source import source_digest
 from neurosig.preprocessing.augmented_scores import PairScores, Task
 
 __all__ = ["SearchStore"]
@@ -38,7 +39,7 @@ class SearchStore:
 
     def __init__(self, folder: Path, content: list):
         self.folder = check_writable(folder)
-        self.common = [__version__, [_content(part) for part in content]]
+        self.common = [__version__, source_digest("neurosig"), [_content(part) for part in content]]
 
     def read(self, task: Task) -> PairScores | None:
         """Scores of a pair, or None where there are none that can be read."""

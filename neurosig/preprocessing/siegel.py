@@ -324,7 +324,8 @@ class BlockToeplitzSiegel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         check_positive("alpha", self.alpha)
         check_positive("tol", self.tol)
         X = check_signals(X, estimator=self)
-        stacked_length(X.shape[2], self.order, self.lag)
+        # autocovariances are those of whole trials, cut nowhere
+        stacked_length(X.shape[2], self.order, self.lag, "edge" if self.method == "block_toeplitz" else "moabb")
         coefficients = self._coefficients(X)
         self.power_ = mean_riemann(coefficients[:, 0], tol=self.tol)
         self.reflections_ = siegel_mean(coefficients[:, 1:], tol=self.tol)

@@ -162,7 +162,13 @@ def _sentences(leader: Mapping[str, Any], about: Mapping[str, Any], table: pd.Da
             f"Of {count(int(tasks), 'task')} it answered {leader['detected']:.0%} with the right action first{late}, "
             f"and {leader['confused']:.0%} with a wrong one."
         )
-    said.append(f"While nothing was meant, it began {format_number(leader['false_positives'], 1)} actions a minute.")
+    if tasks and leader["carried"]:
+        said.append(f"{leader['carried']:.0%} of the tasks began while an earlier action still went on.")
+    if finite(leader["false_positives"]):
+        said.append(
+            f"While nothing was meant, it began {format_number(leader['false_positives'], 1)} actions a minute, and "
+            f"acted for {leader['idle_acting']:.0%} of the time."
+        )
     return said
 
 
@@ -213,9 +219,15 @@ _GLOSSARY = [
         "(MCC + 1) / 2 over all windows and classes, idle included: 0.5 is guessing, 1 is faultless",
     ),
     ("Balanced accuracy", "the share of windows decided correctly, averaged over classes, idle among them"),
-    ("ITR", "information transfer rate by Wolpaw's formula, from the balanced accuracy, in bits a minute"),
-    ("Detected", "share of tasks in whose windows the first action is the right one"),
-    ("Confused", "share of tasks in whose windows the first action is another class's"),
+    (
+        "ITR",
+        "information transfer rate by Wolpaw's formula, in bits a minute, from the balanced accuracy and the signal an "
+        "action takes: a window, and a step for each further decision that must agree",
+    ),
+    ("Detected", "share of tasks in which the first action that begins is the right one"),
+    ("Confused", "share of tasks in which the first action that begins is another class's"),
+    ("Carried over", "share of tasks that begin while an earlier action goes on, which is no answer to them"),
     ("Latency", "median time from the start of a detected task to the end of the window that was acted on"),
     ("False positives", "actions that begin outside all tasks, a minute of such time"),
+    ("Idle time acting", "share of the time outside all tasks in which the system acts"),
 ]

@@ -101,6 +101,30 @@ def test_unit_and_offset_do_not_matter():
     assert module(X.float()).dtype == torch.float64  # computed so, and not rounded before the loss
 
 
+def test_floor_goes_with_the_unit_where_trials_are_not_standardised():
+    from pyriemann.geometry.base import logm
+
+    torch.manual_seed(0)
+    module = PhaseSPDNet(3, 2, 160, order=2, lag=3, standardise=None)
+    assert not module.unit_free
+    assert PhaseSPDNet(3, 2, 160, standardise="reference").unit_free
+    X = noise() * np.arange(1, 7)[:, None, None] * 1e-5  # volts, each trial of another variance
+    logits = module(torch.from_numpy(X)).detach().numpy()
+    frame = module.bimap.weight.detach().numpy()
+    covariances = AugmentedCovariances(2, 3, "cov").fit_transform(X)
+    logs = logm(frame.T @ covariances @ frame)
+    rows, columns = np.triu_indices(3, 1)
+    vectors = np.concatenate([np.diagonal(logs, axis1=1, axis2=2), np.sqrt(2) * logs[:, rows, columns]], axis=1)
+    weight, bias = (p.detach().double().numpy() for p in (module.classifier.weight, module.classifier.bias))
+    np.testing.assert_allclose(logits, vectors @ weight.T + bias, rtol=0, atol=1e-9)
+    # what is singular is raised in any unit to the same share of the trial's variance
+    X[:, 2] = X[:, 0]
+    volts, microvolts = (module(torch.from_numpy(X * unit)).detach().numpy() for unit in (1.0, 1e6))
+    expected = np.broadcast_to(np.log(1e12) * weight[:, :3].sum(axis=1), volts.shape)
+    np.testing.assert_allclose(microvolts - volts, expected, rtol=0, atol=1e-6)
+    assert torch.isfinite(module(torch.zeros(2, 3, 160))).all()
+
+
 @pytest.mark.parametrize("fault", ["constant", "average reference", "copied", "short"])
 def test_singular_covariances_stay_finite(fault):
     X = noise(n_times=30 if fault == "short" else 160)

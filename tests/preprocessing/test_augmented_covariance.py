@@ -85,6 +85,16 @@ def test_grid_equals_pair_by_pair(estimator):
     assert len({matrices.ctypes.data for matrices in kept}) == len(kept)
 
 
+def test_grid_that_is_reused_has_one_place_for_all_pairs():
+    X = signals()
+    expected = {(order, lag): matrices for order, lag, matrices in augmented_covariance_grid(X, [1, 3, 2], [2, 4])}
+    places = []
+    for order, lag, matrices in augmented_covariance_grid(X, [1, 3, 2], [2, 4], reuse=True):
+        np.testing.assert_array_equal(matrices, expected[order, lag])
+        places.append(matrices)
+    assert all(np.shares_memory(places[0], place) for place in places)
+
+
 def test_in_the_grid_of_one_length_lower_orders_are_leading_blocks():
     X = signals()
     found = {(o, g): m.copy() for o, g, m in augmented_covariance_grid(X, [1, 2, 4], [3], "scm", trim="common")}
@@ -237,6 +247,10 @@ def test_too_long_an_embedding_is_refused():
     X = signals()
     with pytest.raises(InputError, match="order 10 x lag 20 is too long for trials of 150 samples: 0 samples are left"):
         AugmentedCovariances(10, 20).fit(X)
+    said = "MOABB's trimming leaves 0 to stack, and trim='edge' leaves 10"
+    with pytest.raises(InputError, match=said):
+        AugmentedCovariances(10, 10).fit(X[..., :100])
+    assert AugmentedCovariances(10, 10, "oas", trim="edge").fit_transform(X[..., :100]).shape == (len(X), 40, 40)
     with pytest.raises(InputError, match="105 samples are left to stack, and 120 are asked for"):
         AugmentedCovariances(10, 5, trim=120).fit(X)
     with pytest.raises(InputError, match="too long for trials of 8 samples"):

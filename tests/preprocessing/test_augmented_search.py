@@ -18,9 +18,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.preprocessing import augmented_search, made_matrices
+from neurosig.preprocessing import augmented_search, made_matrices, search_store
 from neurosig.preprocessing.augmented_covariance import AugmentedCovariances
-from neurosig.preprocessing.augmented_scores import SharedKernels, Task, View, pair_matrices, score_pair
+from neurosig.preprocessing.augmented_scores import SharedKernels, Task, View, fold_views, pair_matrices, score_pair
 from neurosig.preprocessing.augmented_search import AugmentedCovarianceSearch
 from neurosig.preprocessing.fold_maps import FoldMaps, coarse_vectors
 from neurosig.preprocessing.lagged_products import LaggedProducts
@@ -321,6 +321,29 @@ def test_reduction_learns_on_each_training_part():
     np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], atol=1e-12)
 
 
+def test_floor_of_a_constant_trial_is_learned_on_each_training_part():
+    X, y = signals(n_trials=24)
+    X[::3] *= 1e3  # trials of a fold, so that variances of training parts differ
+    X[4] = 3e-5
+    X[7, :, 3:] = 2e-5  # constant only in the window of the longer delays
+    folds = [(np.setdiff1d(np.arange(24), np.arange(k, 24, 3)), np.arange(k, 24, 3)) for k in range(3)]
+    task = Task(3, 2, ["cov"], [{}], "exact", "moabb", 0.1, None, "exact")
+    views = fold_views(X, y, folds, [0, 2, 4], None, 194)
+    assert len(views) == 3
+    for view, (train, _) in zip(views, folds, strict=True):
+        expected = AugmentedCovariances(3, 2, "cov", floor=0.1).fit(X[train]).transform(X)
+        np.testing.assert_allclose(pair_matrices(task, "cov", view)[:], expected, rtol=1e-9, atol=1e-20)
+    assert len(fold_views(X[8:], y[8:], folds, [0], None, 194)) == 1  # where none is constant, work is shared
+    assert len(fold_views(X, y, folds, [0], None, None)) == 1
+    pipeline = Pipeline(
+        [("acm", AugmentedCovariances(estimator="cov", floor=0.1)), ("ts", TangentSpace()), ("svc", SVC())]
+    )
+    grid = {"acm__order": [1, 3], "acm__lag": [2], **GRID}
+    theirs = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=folds).fit(X, y)
+    ours = AugmentedCovarianceSearch([1, 3], [2], floor=0.1, cv=folds).fit(X, y)
+    np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], atol=1e-12)
+
+
 def test_groups_stay_together():
     X, y = signals(n_trials=24)
     groups = np.repeat([0, 1, 2], 8)
@@ -374,6 +397,46 @@ def test_store_is_keyed_by_content(tmp_path):
     assert sum("scores" in path.read_text() for path in damaged) == 1
     with pytest.raises(UsageError, match="pass scoring as a name"):
         AugmentedCovarianceSearch(**{**options, "scoring": lambda model, X, y: 0.5}).fit(X, y)
+
+
+@pytest.mark.parametrize("cv", [3, np.int64(2), StratifiedKFold(3, shuffle=True)])
+def test_store_is_refused_where_folds_are_shuffled_anew(tmp_path, cv):
+    X, y = signals(n_trials=12)
+    with pytest.raises(UsageError, match="no random_state, which shuffle anew each time: pass random_state=0"):
+        AugmentedCovarianceSearch([1], [1], cv=cv, store=tmp_path).fit(X, y)
+    assert not list(tmp_path.iterdir())
+    AugmentedCovarianceSearch([1], [1], cv=StratifiedKFold(3), store=tmp_path).fit(X, y)
+    AugmentedCovarianceSearch([1], [1], cv=StratifiedKFold(3), store=tmp_path).fit(X, y)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_store_is_keyed_by_the_code_too(tmp_path, monkeypatch):
+    X, y = signals(n_trials=12)
+    for i, source in enumerate(["one", "other", None]):
+        monkeypatch.setattr(search_store, "source_digest", lambda name, source=source: source)
+        AugmentedCovarianceSearch([1], [1], store=tmp_path, random_state=0).fit(X, y)
+        assert len(list(tmp_path.iterdir())) == i + 1
+
+
+def test_score_is_by_the_metric_of_the_search():
+    X, y = signals(n_trials=24)
+    new, labels = signals(n_trials=30, seed=5)
+    ours = AugmentedCovarianceSearch([1, 2], [1], random_state=42).fit(X, y)
+    theirs = moabb_grid([1, 2], [1], "roc_auc").fit(X, y)
+    assert ours.score(new, labels) == theirs.score(new, labels)
+    weights = np.arange(30.0)
+    by_hand = get_scorer("roc_auc")(theirs.best_estimator_, new, labels, sample_weight=weights)
+    assert ours.score(new, labels, sample_weight=weights) == pytest.approx(by_hand, abs=1e-12)
+    plain = AugmentedCovarianceSearch([1], [1], scoring="accuracy", random_state=0).fit(X, y)
+    assert plain.score(new, labels) == np.mean(plain.predict(new) == labels)
+
+
+def test_chosen_parameters_are_plain_numbers():
+    X, y = signals(n_trials=12)
+    grid = {"C": np.array([0.5, 1.0]), "kernel": np.array(["linear"])}
+    search = AugmentedCovarianceSearch(np.arange(1, 3), np.arange(1, 3), param_grid=grid, random_state=0).fit(X, y)
+    assert [type(search.best_params_[name]) for name in ("order", "lag", "C", "kernel")] == [int, int, float, str]
+    assert json.loads(json.dumps(search.cv_results_["params"])) == search.cv_results_["params"]
 
 
 def test_scores_without_a_value_are_kept(tmp_path):

@@ -152,6 +152,16 @@ def test_features(method):
     np.testing.assert_allclose(vectors.mean(axis=0), 0, atol=1e-7)
 
 
+def test_whole_trials_need_no_more_than_the_last_delay():
+    X = np.random.default_rng(0).standard_normal((12, 3, 40))
+    features = BlockToeplitzSiegel(order=8, lag=5, estimator="oas").fit(X)  # MOABB's trimming would leave none
+    assert np.isfinite(features.transform(X)).all()
+    with pytest.raises(InputError, match="order 8 x lag 5 is too long"):
+        BlockToeplitzSiegel(order=8, lag=5, estimator="oas", method="block_average").fit(X)
+    with pytest.raises(InputError, match="order 8 x lag 5 is too long for trials of 35 samples: 0 samples are left"):
+        BlockToeplitzSiegel(order=8, lag=5, estimator="oas").fit(X[..., :35])
+
+
 def test_bad_input():
     X = np.random.default_rng(0).standard_normal((6, 3, 30))
     with pytest.raises(InputError, match="order"):
