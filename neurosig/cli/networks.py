@@ -29,6 +29,8 @@ def command(
     from neurosig.core.errors import UsageError
     from neurosig.models.net_catalogue import CHANNELS, network_rows, signals_like
 
+    if channels is not None and not build:
+        raise UsageError("--channels says what networks are built for; add --try to build them, or leave it out")
     if not 0 < sfreq < float("inf") or not 0 < seconds * sfreq < float("inf"):
         raise UsageError(f"--sfreq and --seconds must be above 0, got {sfreq:g} and {seconds:g}")
     names = list(CHANNELS) if channels is None else [name.strip() for name in channels.split(",") if name.strip()]

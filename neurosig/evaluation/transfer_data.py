@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neurosig.core.cut_trials import CutTrials
 from neurosig.core.errors import InputError, LeakageError, UsageError
 from neurosig.core.files import digest
+from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.evaluation.identity import array_digest
 from neurosig.evaluation.leakage import check_no_leakage
 from neurosig.evaluation.signal_facts import common_facts, facts_digest, with_signal_facts
 from neurosig.evaluation.splits import choose_folds, make_folds, overlapping, recommended_folds
+from neurosig.evaluation.windows import is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,16 +120,21 @@ class Windows:
         Raises
         ------
         UsageError
-            If the rate is not known, or no window fits into a trial.
+            If the rate is not known, the lengths are no numbers, or no window fits into a trial.
         """
         if seconds is None:
             return None
         if sfreq is None:
             raise UsageError("windows are given in seconds, but the sampling rate of these trials is not known")
+        for name, value in (("window", seconds), ("window_step", step)):
+            if value is not None and not is_number(value):
+                raise UsageError(f"{name} must be a number of seconds, or None, got {value!r}")
         length = round(seconds * sfreq)
         stride = round((seconds if step is None else step) * sfreq)
         if length < 1 or stride < 1:
             raise UsageError(f"window and window_step must be at least one sample ({1 / sfreq:g} s)")
+        if stride > length:
+            logger.warning("window_step is longer than window: the samples between two windows are never used")
         if length > n_times:
             raise UsageError(
                 f"a window of {seconds:g} s ({length} samples) is longer than a trial ({n_times} samples, "
@@ -140,6 +148,17 @@ class Windows:
         n_trials, n_channels, n_windows = view.shape[:3]
         windows = np.ascontiguousarray(view.transpose(0, 2, 1, 3)).reshape(-1, n_channels, self.length)
         return windows, np.repeat(np.arange(n_trials), n_windows)
+
+    def cut_for(self, pipeline: Any, X: np.ndarray) -> tuple[np.ndarray | CutTrials, np.ndarray]:
+        """The same windows as `cut`, for a pipeline: a network with no step before it copies them batch by batch.
+
+        Overlapping windows hold each sample many times. A network computes in float32, which these windows are.
+        """
+        steps = getattr(pipeline, "steps", [("", pipeline)])
+        if len(steps) > 1 or not getattr(steps[-1][1], "_takes_cut_trials", False):
+            return self.cut(X)
+        windows = CutTrials(X, self.length, self.step)
+        return windows, np.repeat(np.arange(len(X)), windows.n_windows)
 
 
 def leave_out(n_subjects: int, size: int) -> list[tuple[int, ...]]:

@@ -274,7 +274,7 @@ def _training(plan: Plan, job: Fit) -> tuple[np.ndarray, np.ndarray]:
 def _fitted(pipeline: Any, X: np.ndarray, y: np.ndarray, windows: Windows | None) -> Any:
     if windows is None:
         return fit(pipeline, X, y, None)
-    cut, trial = windows.cut(X)
+    cut, trial = windows.cut_for(pipeline, X)
     return fit(pipeline, cut, y[trial], trial)
 
 
@@ -284,7 +284,7 @@ def _decide(fitted: Any, plan: Plan, place: int, fold: int, faster: Mapping[str,
     X = clean(person, person.folds[fold][1], fold, faster)
     if plan.windows is None:
         return {"trials": np.asarray(fitted.predict(X), dtype=int).tolist(), "windows": None}
-    cut, trial = plan.windows.cut(X)
+    cut, trial = plan.windows.cut_for(fitted, X)
     single = np.asarray(fitted.predict(cut), dtype=int)
     n_windows = len(cut) // len(X)
     if hasattr(fitted, "predict_proba"):

@@ -76,7 +76,7 @@ def seeded(pipeline: Any, seed: int) -> Any:
     return copy.set_params(**{name: seed for name in copy.get_params() if _is_seed(name)})
 
 
-def fit(pipeline: Any, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None) -> Any:
+def fit(pipeline: Any, X: Any, y: np.ndarray, groups: np.ndarray | None) -> Any:
     """Fit, telling the last step which windows belong to one trial, where it asks for ``groups``."""
     last = last_step(pipeline)
     if groups is None or "groups" not in inspect.signature(last.fit).parameters:

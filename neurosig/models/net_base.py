@@ -26,11 +26,12 @@ from neurosig.models.net_data import (
 )
 from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
 from neurosig.models.net_parameters import NetParameters
-from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network
+from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network, inherited_facts
 from neurosig.models.net_storage import NetStorage
 from neurosig.training.augmentation import make_augmentation
-from neurosig.training.batches import Batches, Trials
-from neurosig.training.checkpoint import checkpoint_seed
+from neurosig.training.batches import BUFFER_BYTES, Batches, Trials
+from neurosig.training.checkpoint import checkpoint_seed, software
+from neurosig.training.cut_batches import trials_of
 from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.distributed import processes
 from neurosig.training.nets import run_network, train_network
@@ -66,6 +67,8 @@ class NetEstimator(NetStorage, NetParameters):
 
     # a network tells channels apart by their place
     _channel_order_matters = True
+    # windows of trials may come as `CutTrials`, of which batches are copied and not the whole
+    _takes_cut_trials = True
 
     @classmethod
     def _get_test_params(cls) -> dict[str, Any]:
@@ -118,17 +121,20 @@ class NetEstimator(NetStorage, NetParameters):
         self, X: Any, task: Task, groups: np.ndarray | None, weight: np.ndarray | None, class_weight: Any = None
     ) -> Self:
         """Build, split, train, keep."""
-        seed = draw_seed(self.random_state)
+        process = processes(self.device)
+        seed = process.agreed(draw_seed(self.random_state))  # all processes split, begin and shuffle alike
         cls = resolve_module(self.module)
+        source = None if self.pretrained is None else fitted_network(self.pretrained, type(self), cls)
+        if source is not None:
+            self._spec, self._sfreq = inherited_facts(source, int(X.shape[1]), self._spec, self._sfreq)
         identity: dict[str, Any] | None = None
         folder: Path | None = None
         if self.checkpoint is not None:
             identity = self._identity(cls, task, seed, content_digest(X, task.y, groups, weight))
             folder = Path(self.checkpoint) / digest(identity)
             if self.random_state is None:
-                seed = checkpoint_seed(folder) or seed
+                seed = process.agreed(checkpoint_seed(folder) or seed)
         settings = self._settings(seed, folder)
-        process = processes(self.device)
         device = process.device if process.world > 1 or self.device == "accelerate" else resolve_device(self.device)
         trials = self._cut(X, device)
         index = np.arange(int(X.shape[0])) if weight is None else np.flatnonzero(weight)
@@ -141,14 +147,20 @@ class NetEstimator(NetStorage, NetParameters):
                 sfreq=self._sfreq, chs_info=self._channels(), device=device,
             )  # fmt: skip
             classes = None if task.classes is None else task.classes.tolist()
-            start = self._starting_point(module, classes, trials.shape)
+            start = self._starting_point(module, classes, trials.shape, source)
             if start is not None:
                 copy_weights(module, start, classes)
             scale = start.scale if start is not None and self.scale == "std" else self._scale(X, train, weight)
             frozen = self._freeze(module)
-            target = torch.as_tensor(self._prepare_target(task.y, train, weight, start))
+            prepared = self._prepare_target(task.y, train, weight, start)
+            facts = {name: vars(self)[name] for name in ("target_mean_", "target_sd_") if name in vars(self)}
+            # sums may differ in their last bits from machine to machine
+            scale, prepared, facts = process.agreed((scale, prepared, facts))
+            for name, value in facts.items():
+                setattr(self, name, value)
+            target = torch.as_tensor(prepared)
             options: dict[str, Any] = {
-                "batch_size": self.batch_size, "scale": scale, "device": device,
+                "batch_size": self.batch_size, "scale": scale, "device": device, "buffer_bytes": self.buffer_bytes,
                 "weight": None if weight is None else torch.as_tensor(weight, dtype=torch.float32),
             }  # fmt: skip
             augment = self._augmentation(trials.shape[1], seed, weight)
@@ -178,6 +190,7 @@ class NetEstimator(NetStorage, NetParameters):
             parameter.requires_grad_(True)
             parameter.grad = None
         self._network, self._device, self._n_outputs = module, device, task.n_outputs
+        self._note_built()
         self.signal_sd_ = some_sd(X, train)
         self.seed_, self.scale_, self.n_times_, self.sfreq_ = seed, scale, int(X.shape[2]), self._sfreq
         self.window_ = None if self.window is None else trials.window
@@ -196,7 +209,12 @@ class NetEstimator(NetStorage, NetParameters):
         step = samples_of("window_step", self.window_step, self._sfreq, n_times)
         if step is not None and window is None:
             raise UsageError("window_step goes with window; give both in seconds")
-        return Trials(X, window, step, device)
+        if step is not None and window is not None and step > window:
+            logger.warning(
+                "window_step=%g s is longer than window=%g s: the samples between two windows are never used",
+                self.window_step, self.window,
+            )  # fmt: skip
+        return trials_of(X, window, step, device)
 
     def _prepare_target(
         self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None, start: Start | None
@@ -221,7 +239,9 @@ class NetEstimator(NetStorage, NetParameters):
             return None
         return self._spec.to_mne()["chs"]
 
-    def _starting_point(self, module: nn.Module, classes: list[Any] | None, shape: tuple[int, int]) -> Start | None:
+    def _starting_point(
+        self, module: nn.Module, classes: list[Any] | None, shape: tuple[int, int], source: Any
+    ) -> Start | None:
         """The network that this training starts from: the one of the fit before, the pretrained one, or none."""
         if self.trainable not in ("all", "head"):
             raise UsageError(f"trainable must be 'all' or 'head', got {self.trainable!r}")
@@ -233,9 +253,8 @@ class NetEstimator(NetStorage, NetParameters):
             if type(previous.module) is type(module) and forms[0] == forms[1] and previous.classes == classes:
                 return previous
             logger.info("warm_start: network, signals or classes are others than in the fit before; starting anew")
-        if self.pretrained is None:
+        if source is None:
             return None
-        source = fitted_network(self.pretrained, type(self), type(module))
         check_source(source, type(module), shape, self._spec, self._sfreq)
         return Start.of(source, "the pretrained network")
 
@@ -286,6 +305,7 @@ class NetEstimator(NetStorage, NetParameters):
             # whether the last layer is kept goes by the labels
             **({} if start is None or task.classes is None else {"labels": task.classes.tolist()}),
             "data": content,
+            "software": software(cls),
             "seed": None if self.random_state is None else seed,
         }
 
@@ -295,11 +315,13 @@ class NetEstimator(NetStorage, NetParameters):
         module = self.module_
         X = check_like_fitted(self, X)
         device = self._device
-        trials = Trials(X, self.window_, self.window_step_, device)
+        trials = trials_of(X, self.window_, self.window_step_, device)
         n = int(X.shape[0])
+        held = getattr(self, "buffer_bytes", BUFFER_BYTES)  # a network stored by an earlier version does not know it
         batches = Batches(
-            trials, torch.zeros(n), np.arange(n), batch_size=self.batch_size, scale=self.scale_, device=device
-        )
+            trials, torch.zeros(n), np.arange(n), batch_size=self.batch_size, scale=self.scale_, device=device,
+            buffer_bytes=held,
+        )  # fmt: skip
         return run_network(module, batches, device=device, precision=self.precision).reshape(n, trials.n_windows, -1)
 
     def export(self, path: Any, format: str | None = None, check: bool = True, **options: Any) -> Any:
@@ -335,11 +357,12 @@ class NetEstimator(NetStorage, NetParameters):
         X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
             Trials.
         y : array of shape (n_trials,), optional
-            Their targets.
+            True labels; they are kept, and are what is explained where `target` is not given.
         method : str
             "integrated_gradients", "occlusion", or one of captum's.
-        target : optional
-            Which output is explained; by default the one decided for.
+        target : label, array of labels of shape (n_trials,), or None
+            The class that is explained (of a regression: number of the output, 0 if not given). None explains the true
+            class where `y` is given, else the predicted one.
         **options
             Further options of the method.
 

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_y, column_or_1d
+from sklearn.utils.validation import _check_y, check_is_fitted, column_or_1d
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.registry import register
 from neurosig.models.net_base import NetEstimator, Task
 from neurosig.models.net_docs import inherits_documentation
+from neurosig.models.net_state import all_or_nothing
 
 __all__ = ["NetClassifier"]
 
@@ -100,6 +101,7 @@ class NetClassifier(ClassifierMixin, NetEstimator):
         pretrained: Any = None,
         trainable: str = "all",
         checkpoint: Any = None,
+        buffer_bytes: int = 64 << 20,
         compile: bool = False,
         sfreq: float | None = None,
         ch_names: Any = None,
@@ -113,12 +115,14 @@ class NetClassifier(ClassifierMixin, NetEstimator):
             weight_decay=weight_decay, schedule=schedule, validation=validation, patience=patience, stopping=stopping,
             clip_norm=clip_norm, precision=precision, ema=ema, max_norm=max_norm, scale=scale, window=window,
             window_step=window_step, augmentation=augmentation, warm_start=warm_start, pretrained=pretrained,
-            trainable=trainable, checkpoint=checkpoint, compile=compile, sfreq=sfreq, ch_names=ch_names, info=info,
+            trainable=trainable, checkpoint=checkpoint, buffer_bytes=buffer_bytes, compile=compile, sfreq=sfreq,
+            ch_names=ch_names, info=info,
             device=device, random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.class_weight = class_weight
         self.vote = vote
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Train the network.
 
@@ -228,7 +232,8 @@ class NetClassifier(ClassifierMixin, NetEstimator):
         array of shape (n_trials, n_classes), or (n_trials,) with two classes
             With two classes the difference of the second to the first.
         """
-        if self.window is None:
+        check_is_fitted(self)
+        if self.window_ is None:
             scores = self._outputs(X)[:, 0]
         else:
             scores = np.log(np.maximum(self.predict_proba(X), np.finfo(np.float32).tiny))

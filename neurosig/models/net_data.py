@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from neurosig.core.channel_names import canonical_name, listed
+from neurosig.core.cut_trials import CutTrials
 from neurosig.core.errors import ChannelError, InputError, UnitWarning, UsageError
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 _PIECE = 8 << 20  # bytes read at once
+_EXACT = 1 << 20  # bytes of float64 computed with at once
 _SOME = 64  # trials that settle the unit of any number
 
 
@@ -52,9 +54,9 @@ def check_trials(estimator: Any, X: Any, *, reset: bool) -> Any:
     Returns
     -------
     array of shape (n_trials, n_channels, n_times)
-        float32 in memory, or X itself.
+        float32 in memory, or X itself, which `CutTrials` are left as well.
     """
-    if not is_stream(X) or len(X.shape) != 3:
+    if not (is_stream(X) or isinstance(X, CutTrials)) or len(X.shape) != 3:
         return check_signals(X[:] if is_stream(X) else X, estimator=estimator, reset=reset, dtype=np.float32)
     if np.dtype(X.dtype).kind not in "fiu":
         raise InputError(f"expected signals of numbers, got {X.dtype}")
@@ -105,9 +107,11 @@ def signal_sd(X: Any, trials: np.ndarray, weight: np.ndarray | None = None) -> f
     """
     means, variances = [], []
     for _, piece in _pieces(X, trials):
-        piece = piece.astype(np.float64)
-        means.append(piece.mean(axis=(1, 2)))
-        variances.append(piece.var(axis=(1, 2)))
+        few = max(1, _EXACT // (8 * piece[0].size))
+        for start in range(0, len(piece), few):  # float64 copies of a few trials at a time
+            exact = piece[start : start + few].astype(np.float64)
+            means.append(exact.mean(axis=(1, 2)))
+            variances.append(exact.var(axis=(1, 2)))
     mean, variance = np.concatenate(means), np.concatenate(variances)
     share = None if weight is None else weight[trials]
     center = np.average(mean, weights=share)
@@ -240,7 +244,10 @@ def _try_split(split: Any, y: np.ndarray, groups: np.ndarray | None) -> tuple[np
 
 
 def _grouped(y: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Whole groups, so many as come nearest to the share of each class; drawn, then filled up one by one."""
+    """Whole groups, so many as come nearest to the share of each class, one at least; drawn, then filled up one by one.
+
+    None where no group can be spared without a class missing from what is trained on.
+    """
     names, owner = np.unique(groups, return_inverse=True)
     labels, code = np.unique(y, return_inverse=True)
     counts = np.zeros((len(names), len(labels)))
@@ -253,10 +260,36 @@ def _grouped(y: np.ndarray, groups: np.ndarray, share: float, seed: int) -> tupl
         if np.all(left > 0) and np.abs(then - wanted).sum() < np.abs(have - wanted).sum():
             chosen.append(int(group))
             have = then
-    if not chosen:
-        return None
+    if (
+        not chosen
+    ):  # every group is too large a part, as with two groups: the one that comes nearest, drawn among equals
+        order = np.random.RandomState(seed).permutation(len(names))
+        fine = [int(group) for group in order if np.all(counts.sum(axis=0) > counts[group])]
+        if not fine:
+            return None
+        chosen = [min(fine, key=lambda group: float(np.abs(counts[group] - wanted).sum()))]
     valid = np.isin(owner, chosen)
     return np.flatnonzero(~valid), np.flatnonzero(valid)
+
+
+def _differing(given: SignalSpec, own: SignalSpec) -> str | None:
+    """What `compare_specs` finds to be different, in words for a user who gave the one along with the other."""
+    try:
+        compare_specs(given, own, "")
+    except ChannelError:
+        pass
+    else:
+        return None
+    names = [[canonical_name(name) for name in spec.ch_names] for spec in (given, own)]
+    if names[0] != names[1]:
+        return f"it has the channels {listed(given.ch_names)}, they have {listed(own.ch_names)}"
+    if given.sfreq and own.sfreq and abs(given.sfreq - own.sfreq) > 1e-4 * given.sfreq:
+        return f"it is at {given.sfreq:g} Hz, they are at {own.sfreq:g} Hz"
+    return f"it is in {given.unit}, they are in {own.unit}"
+
+
+def _given_spec(info: Any) -> SignalSpec | None:
+    return info if info is None or isinstance(info, SignalSpec) else SignalSpec.from_mne(info)
 
 
 def known_spec(X: Any, info: Any, ch_names: Any, sfreq: float | None) -> tuple[SignalSpec | None, float | None]:
@@ -275,10 +308,11 @@ def known_spec(X: Any, info: Any, ch_names: Any, sfreq: float | None) -> tuple[S
         raise UsageError(f"ch_names must be a list of names, one a channel, got the text {ch_names!r}")
     if mne is not None and isinstance(X, mne.BaseEpochs):
         spec = SignalSpec.from_mne(X.info, n_times=len(X.times), tmin=float(X.tmin))
-    elif isinstance(info, SignalSpec):
-        spec = info
+        given = _given_spec(info)
+        if given is not None and (differing := _differing(given, spec)):
+            raise UsageError(f"info contradicts the Epochs: {differing}; leave info out, Epochs bring their own")
     elif info is not None:
-        spec = SignalSpec.from_mne(info)
+        spec = _given_spec(info)
     elif ch_names is not None:
         spec = SignalSpec("eeg", tuple(ch_names), sfreq=sfreq, unit="a.u.")
     if ch_names is not None and spec is not None and tuple(map(str, ch_names)) != spec.ch_names:
@@ -366,12 +400,14 @@ def samples_of(name: str, seconds: float | None, sfreq: float | None, n_times: i
     Raises
     ------
     UsageError
-        If the sampling rate is not known, or it is less than one sample.
+        If it is no number of seconds, the sampling rate is not known, or it is less than one sample.
     InputError
         If it is longer than the trial.
     """
     if seconds is None:
         return None
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not 0 < seconds < math.inf:
+        raise UsageError(f"{name} must be a number of seconds above 0, or None, got {seconds!r}")
     if sfreq is None:
         raise UsageError(
             f"{name} is in seconds and the sampling rate is not known; pass sfreq=..., or fit on mne.Epochs"

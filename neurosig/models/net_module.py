@@ -23,6 +23,8 @@ __all__ = [
 ]  # fmt: skip
 
 _SIGNATURE = ("n_chans", "n_outputs", "n_times", "sfreq", "chs_info", "input_window_seconds")
+# Options of networks that a window may have to be long enough for, and how many of them are tried
+_LENGTHS, _TRIED = re.compile("kernel|pool|patch|length"), 8
 _LONGEST = 1 << 15  # samples; beyond, no shortest window is looked for
 # Networks of braindecode whose step on a processor takes 0.5 to 0.85 of the time with weights stored channels-last; for
 # others it makes no difference, or they take twice as long (ATCNet, EEGTCNet) or refuse it (SCCNet)
@@ -128,7 +130,8 @@ def build_module(
     UsageError
         If an option is unknown or refused, or the network needs something that is not known.
     InputError
-        If the window is too short; the message says what the shortest is.
+        If the window is too short; the message says what the shortest is, and what else helps: in the network's own
+        words, else in those of its attribute ``advice``, else by the options that let it take shorter ones.
     """
     params = dict(params or {})
     known: dict[str, Any] = {"n_chans": n_chans, "n_outputs": n_outputs, "n_times": n_times}
@@ -145,11 +148,11 @@ def build_module(
         raise _needs(cls, missing[0], None)
     shortest = _declared_shortest(cls, {**known, **params})
     if shortest is not None and n_times < shortest:
-        raise _too_short(cls, n_times, shortest)
+        raise _own_refusal(cls, {**known, **params}) or _too_short(cls, n_times, shortest, known, params)
     try:
         module = _try(cls, {**known, **params}, n_chans, n_outputs, n_times)
     except _ShrunkError as shrunk:
-        raise _too_short(cls, n_times, shrunk.shortest) from None
+        raise _too_short(cls, n_times, shrunk.shortest, known, params) from None
     except UsageError:
         raise
     except Exception as error:  # networks raise whatever they like
@@ -159,7 +162,7 @@ def build_module(
                 raise _needs(cls, name, error) from error
         shortest = _shortest(cls, known, params)
         if shortest is not None and shortest > n_times:
-            raise _too_short(cls, n_times, shortest) from error
+            raise _too_short(cls, n_times, shortest, known, params) from error
         raise UsageError(
             f"{cls.__name__} cannot be built for {n_chans} channels, {n_times} samples and {n_outputs} outputs with "
             f"{params or 'its defaults'}: {reason}"
@@ -255,11 +258,35 @@ def _needs(cls: type[nn.Module], name: str, error: Exception | None) -> UsageErr
     return UsageError(f"{cls.__name__} needs {what}; pass {pass_}")
 
 
-def _too_short(cls: type[nn.Module], n_times: int, shortest: int) -> InputError:
+def _too_short(
+    cls: type[nn.Module], n_times: int, shortest: int, known: dict[str, Any], params: dict[str, Any]
+) -> InputError:
+    advice = getattr(cls, "advice", None)
+    if advice is None:
+        lower = _shortening(cls, known, params, shortest - 1)
+        advice = "give longer windows" + (f", or a smaller {' or '.join(lower)} in module_params" if lower else "")
     return InputError(
-        f"{cls.__name__} with these options takes windows of at least {shortest} samples, got {n_times}; give longer "
-        "windows, or shorter kernels and pools in module_params"
+        f"{cls.__name__} with these options takes windows of at least {shortest} samples, got {n_times}; {advice}"
     )
+
+
+def _shortening(cls: type[nn.Module], known: dict[str, Any], params: dict[str, Any], n_times: int) -> list[str]:
+    """Lengths among a network's options of which each, when halved, lets it take a window of so many samples."""
+    accepted = inspect.signature(cls).parameters
+    values = {name: params.get(name, entry.default) for name, entry in accepted.items() if _LENGTHS.search(name)}
+    lengths = [(name, value) for name, value in values.items() if type(value) is int and value > 1][:_TRIED]
+    return [name for name, value in lengths if _works(cls, known, {**params, name: value // 2}, n_times)]
+
+
+def _own_refusal(cls: type[nn.Module], options: dict[str, Any]) -> InputError | None:
+    """What a network itself says of a window that is too short, as it knows which of its options help."""
+    try:
+        cls(**options)
+    except InputError as refusal:
+        return refusal
+    except Exception:  # networks raise whatever they like
+        return None
+    return None
 
 
 def _repaired_by(cls: type[nn.Module], name: str, known: dict[str, Any], params: dict[str, Any]) -> bool:

@@ -41,8 +41,8 @@ class NetParameters(NestedOptions, BaseEstimator):
         batch; a tenth after 5 epochs without a lower validation loss.
     validation : float or None
         Share of the trials on which the training is judged, drawn by class where there are classes, and by `groups`
-        where they are given; None trains on all trials, for `max_epochs`. Where trials are too few for any share, all
-        are trained on, and the log says so.
+        where they are given: of few groups that one validates which is nearest to the share. None trains on all trials,
+        for `max_epochs`. Where trials or groups are too few for any share, all are trained on, and the log says so.
     patience : int or None
         Epochs without improvement after which the training stops; None trains for `max_epochs`. The weights of the
         best epoch are kept in both cases.
@@ -53,7 +53,9 @@ class NetParameters(NestedOptions, BaseEstimator):
     precision : {"float32", "bfloat16", "float16"}
         Type in which products are computed; weights and losses stay float32.
     ema : float or None
-        Decay of an exponential moving average of the weights, which then validates and predicts (0.999, say).
+        Decay of an exponential moving average of the weights, which then validates and predicts (0.999, say). The decay
+        of the n-th step, from 0, is ``min(ema, (1 + n) / (10 + n))``, so that short trainings are averaged over fewer
+        steps.
     max_norm : bool
         Whether the network's own constraint (its ``project_()``) is applied after each step.
     scale : "std", float or None
@@ -77,8 +79,13 @@ class NetParameters(NestedOptions, BaseEstimator):
         statistics).
     checkpoint : path-like, optional
         Folder that holds the state after each epoch: a killed training, called again with the same parameters and data,
-        goes on there and ends in the same bits. Each training has a folder of its own inside, named by its parameters
-        and data: the folds of a cross-validation and the candidates of a search share one. Remove it when all is done.
+        goes on there and, on the same kind of device, ends in the same bits. Each training has a folder of its own
+        inside, named by its parameters, data and code (neurosig's, torch's, the network's): the folds of a
+        cross-validation and the candidates of a search share one. Remove it when all is done.
+    buffer_bytes : int
+        Bytes of trials on disk (memory maps, Zarr arrays) that are held at once to be shuffled. They are read in pieces
+        of an eighth of it, 8 MiB at most (of one chunk of a Zarr array where that takes more), and prediction holds no
+        more than such pieces. Where trials are in memory it has no meaning.
     compile : bool
         Whether the network runs through `torch.compile`.
     sfreq : float, optional
@@ -153,6 +160,7 @@ class NetParameters(NestedOptions, BaseEstimator):
         pretrained: Any = None,
         trainable: str = "all",
         checkpoint: Any = None,
+        buffer_bytes: int = 64 << 20,
         compile: bool = False,
         sfreq: float | None = None,
         ch_names: Any = None,
@@ -184,6 +192,7 @@ class NetParameters(NestedOptions, BaseEstimator):
         self.pretrained = pretrained
         self.trainable = trainable
         self.checkpoint = checkpoint
+        self.buffer_bytes = buffer_bytes
         self.compile = compile
         self.sfreq = sfreq
         self.ch_names = ch_names

@@ -18,7 +18,7 @@ from neurosig.models.net_hub import local_folder
 from neurosig.models.net_module import head_of, module_path
 from neurosig.models.net_storage import stored_module
 
-__all__ = ["Start", "check_source", "copy_weights", "fitted_network"]
+__all__ = ["Start", "check_source", "copy_weights", "fitted_network", "inherited_facts"]
 
 
 class Start(NamedTuple):
@@ -96,6 +96,41 @@ def check_source(
         raise ChannelError(
             f"the pretrained network takes signals at {source.sfreq_:g} Hz, got {sfreq:g} Hz; resample them"
         )
+
+
+def inherited_facts(
+    source: Any, n_channels: int, spec: SignalSpec | None, sfreq: float | None
+) -> tuple[SignalSpec | None, float | None]:
+    """What is taken to be true of signals of which nothing is known: that they are those of the pretrained network.
+
+    Parameters
+    ----------
+    source : estimator
+        Fitted.
+    n_channels : int
+        Of the signals at hand.
+    spec, sfreq : SignalSpec or None, float or None
+        What is known about them.
+
+    Returns
+    -------
+    SignalSpec or None, float or None
+        What is known, else what the source knows, where it has as many channels and no other sampling rate. The log
+        says what was taken over, as nobody has checked it.
+    """
+    theirs = source.spec_
+    if theirs is not None and spec is None and theirs.n_channels == n_channels:
+        if sfreq is None or theirs.sfreq is None or abs(theirs.sfreq - sfreq) <= 1e-4 * sfreq:
+            logger.info(
+                "nothing says which channels these are: taken to be the pretrained network's, %s in %s%s; pass info=..."
+                " or fit on mne.Epochs, to have it checked",
+                listed(theirs.ch_names), theirs.unit, "" if theirs.sfreq is None else f" at {theirs.sfreq:g} Hz",
+            )  # fmt: skip
+            return theirs, theirs.sfreq if sfreq is None else sfreq
+    elif spec is None and sfreq is None and source.sfreq_ is not None and source.n_features_in_ == n_channels:
+        logger.info("no sampling rate is known: taken to be the pretrained network's, %g Hz", source.sfreq_)
+        return None, source.sfreq_
+    return spec, sfreq
 
 
 def copy_weights(module: nn.Module, start: Start, classes: list[Any] | None) -> None:

@@ -16,6 +16,7 @@ from neurosig.core.registry import register
 from neurosig.models.net_base import NetEstimator, Task
 from neurosig.models.net_docs import inherits_documentation
 from neurosig.models.net_pretrained import Start
+from neurosig.models.net_state import all_or_nothing
 
 __all__ = ["NetRegressor"]
 
@@ -62,6 +63,7 @@ class NetRegressor(RegressorMixin, NetEstimator):
     True
     """
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
         """Train the network.
 

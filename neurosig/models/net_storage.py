@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -43,6 +44,7 @@ class NetStorage:
     classes_: np.ndarray
     spec_: SignalSpec | None
     _weights: dict[str, np.ndarray]
+    _built: dict[str, Any]
 
     @property
     def module_(self) -> nn.Module:
@@ -61,10 +63,12 @@ class NetStorage:
         except UsageError:
             device = torch.device("cpu")  # trained where there was a better one
         spec = state["spec_"]
+        # of the fit: the parameters may have been set otherwise since
+        built = state.get("_built") or {"module": self.module, "module_params": self.module_params}
         with seeded(state["seed_"]):
             module = build_module(
-                resolve_module(self.module),
-                self.module_params,
+                resolve_module(built["module"]),
+                built["module_params"],
                 n_chans=state["n_features_in_"],
                 n_outputs=state["_n_outputs"],
                 n_times=state["window_"] or state["n_times_"],
@@ -78,6 +82,13 @@ class NetStorage:
             reason = " ".join(str(error).split())[:200]
             raise StorageError(f"the stored weights do not fit {type(module).__name__}: {reason}") from error
         return module.to(device).eval(), device
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "_network" in vars(self) or "_weights" in vars(self)
+
+    def _note_built(self) -> None:
+        """Keep what the network is built from."""
+        self._built = {"module": self.module, "module_params": copy.deepcopy(self.module_params)}
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())  # type: ignore[call-overload]
@@ -196,6 +207,7 @@ class NetStorage:
             if module is not None:
                 stored["module"] = module
             estimator = cls(**stored)
+            estimator._note_built()
             fitted = dict(config["fitted"])
             classes = fitted.pop("classes", None)
             if classes is not None:
@@ -211,6 +223,7 @@ class NetStorage:
     def _config(self, scores: Any, licence: str | None) -> dict[str, Any]:
         params = self.get_params(deep=False)  # type: ignore[attr-defined]
         params["module"] = module_path(type(self.module_))
+        params["module_params"] = self._built["module_params"] if "_built" in vars(self) else self.module_params
         params["info"] = params["ch_names"] = None  # they stand in the spec
         if params["pretrained"] is not None:
             params.update(pretrained=None, trainable="all")

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from neurosig.core.errors import UsageError
+
 __all__ = ["BLOCK_BYTES", "BUFFER_BYTES", "Batches", "Target", "Trials", "is_stream"]
 
-# Streamed trials are read in blocks of about this size; so many bytes of them are shuffled together
+# Streamed trials are read in blocks of about this size; so many bytes of them are shuffled together, if not told
 BLOCK_BYTES = 8 << 20
 BUFFER_BYTES = 64 << 20
+_READ_BYTES = 1 << 20  # asked of a file at once
 
 
 class Target(NamedTuple):
@@ -78,12 +81,6 @@ class Trials:
     def __len__(self) -> int:
         return self.n_trials * self.n_windows
 
-    def read(self, trials: np.ndarray) -> torch.Tensor:
-        """Trials at these positions (ascending), float32 of shape (n, n_channels, n_times)."""
-        if self.in_memory is not None:
-            return self.in_memory[torch.from_numpy(trials).to(self.in_memory.device)]
-        return read_stream(self.X, trials)
-
     def cut(self, block: torch.Tensor, rows: torch.Tensor, windows: torch.Tensor) -> torch.Tensor:
         """Windows of a block of trials, given by trial and by window, as one new tensor."""
         rows = rows.to(block.device)
@@ -92,13 +89,16 @@ class Trials:
         views = block.unfold(2, self.window, self.step)  # a view: (n_trials, n_channels, n_windows, window)
         return views[rows, :, windows.to(block.device)]
 
-    def blocks(self, trials: np.ndarray) -> list[np.ndarray]:
-        """Positions that are best read together, in order: one block where the signals are in memory."""
+    def blocks(self, trials: np.ndarray, at_most: int = BLOCK_BYTES) -> list[np.ndarray]:
+        """Positions that are best read together, in order: one block where the signals are in memory.
+
+        A block takes `at_most` bytes, or one chunk of a Zarr array or one trial where these take more.
+        """
         if self.in_memory is not None:
             return [trials]
         per_trial = max(1, 4 * self.shape[0] * int(self.X.shape[2]))
         chunk = int(self.X.chunks[0]) if hasattr(self.X, "chunks") else 1
-        n = max(1, BLOCK_BYTES // (per_trial * chunk)) * chunk  # whole chunks, so that none is unpacked twice
+        n = max(1, at_most // (per_trial * chunk)) * chunk  # whole chunks, so that none is unpacked twice
         edges = np.flatnonzero(np.diff(trials // n)) + 1
         return np.split(trials, edges)
 
@@ -128,12 +128,20 @@ class Batches(Dataset):
         Where the batches are put.
     rank, world : int
         Of each batch only every `world`-th window, from `rank` on, is given: the share of one of several devices.
+    buffer_bytes : int
+        Bytes of the one buffer where trials from disk are shuffled; they are read in blocks of an eighth of it, 8 MiB
+        at most. It holds one block at least, see `Trials.blocks`. Where the order is kept it holds no more than that.
+
+    Raises
+    ------
+    UsageError
+        If `buffer_bytes` is no number of bytes.
 
     Notes
     -----
     Trials on disk are shuffled in two steps, as no memory holds them all: blocks of neighbouring trials come in random
-    order, and the windows of so many blocks as fill `BUFFER_BYTES` are shuffled together. With all trials in one
-    buffer the order is the one that trials in memory get.
+    order, and the windows of so many blocks as fill the buffer are shuffled together. With all trials in one block the
+    order is the one that trials in memory get.
     """
 
     def __init__(
@@ -150,7 +158,11 @@ class Batches(Dataset):
         device: torch.device | None = None,
         rank: int = 0,
         world: int = 1,
+        buffer_bytes: int = BUFFER_BYTES,
     ):
+        if isinstance(buffer_bytes, bool) or not hasattr(buffer_bytes, "__index__") or buffer_bytes < 1:
+            raise UsageError(f"buffer_bytes must be a whole number of bytes above 0, got {buffer_bytes!r}")
+        self.buffer_bytes = int(buffer_bytes)
         self.trials = trials
         self.y = y
         self.index = np.sort(np.asarray(index, dtype=np.int64))
@@ -203,33 +215,34 @@ class Batches(Dataset):
 
     def _groups(self) -> Iterator[tuple[np.ndarray, torch.Tensor]]:
         """Positions of trials and the trials themselves, so many as are shuffled together."""
-        blocks = self.trials.blocks(self.index)
+        blocks = self.trials.blocks(self.index, min(BLOCK_BYTES, max(1, self.buffer_bytes // 8)))
         if self.trials.in_memory is not None:
             yield self.index, self.trials.in_memory
             return
         if self.generator is not None and len(blocks) > 1:
             blocks = [blocks[i] for i in torch.randperm(len(blocks), generator=self.generator).tolist()]
-        group: list[np.ndarray] = []
-        size = 0
-        per_trial = 4 * self.trials.shape[0] * int(self.trials.X.shape[2])
-        for block in blocks:
-            if group and size + len(block) * per_trial > BUFFER_BYTES:
-                yield self._load(group)
-                group, size = [], 0
-            group.append(block)
-            size += len(block) * per_trial
-        if group:
-            yield self._load(group)
-
-    def _load(self, group: list[np.ndarray]) -> tuple[np.ndarray, torch.Tensor]:
-        index = np.concatenate(group)
         n_channels, n_times = self.trials.shape[0], int(self.trials.X.shape[2])
-        block = torch.empty(len(index), n_channels, n_times)
-        at = 0
-        for part in group:
-            block[at : at + len(part)] = self.trials.read(part)
-            at += len(part)
-        return index, block
+        groups = self._together(blocks, 4 * n_channels * n_times)
+        # one buffer for all: batches are cut out of it as copies
+        buffer = torch.empty(max((sum(map(len, group)) for group in groups), default=0), n_channels, n_times)
+        for group in groups:
+            at = 0
+            for part in group:
+                read_stream(self.trials.X, part, out=buffer[at : at + len(part)].numpy())
+                at += len(part)
+            yield np.concatenate(group), buffer[:at]
+
+    def _together(self, blocks: list[np.ndarray], per_trial: int) -> list[list[np.ndarray]]:
+        """Blocks that are in the buffer together; one at a time where nothing is shuffled."""
+        groups: list[list[np.ndarray]] = []
+        size = 0
+        for block in blocks:
+            if not groups or self.generator is None or size + len(block) * per_trial > self.buffer_bytes:
+                groups.append([])
+                size = 0
+            groups[-1].append(block)
+            size += len(block) * per_trial
+        return groups
 
     def _order(self, n: int) -> torch.Tensor:
         return torch.arange(n) if self.generator is None else torch.randperm(n, generator=self.generator)
@@ -256,17 +269,25 @@ def as_tensor(X: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(array)
 
 
-def read_stream(X: Any, trials: np.ndarray) -> torch.Tensor:
-    """Trials of a memory map or a Zarr array as a float32 tensor of their own."""
-    first, last = int(trials[0]), int(trials[-1]) + 1
-    if last - first == len(trials):
-        found = np.array(X[first:last], dtype=np.float32)
-    elif hasattr(X, "oindex"):
-        found = np.asarray(X.oindex[trials], dtype=np.float32)
-    else:
-        found = np.asarray(X[trials]).astype(np.float32)
-    _let_go(X)
-    return torch.from_numpy(np.ascontiguousarray(found))
+def read_stream(X: Any, trials: np.ndarray, out: np.ndarray | None = None) -> torch.Tensor:
+    """Trials of a memory map or a Zarr array (ascending) as a float32 tensor, of its own or of the memory of `out`.
+
+    They are read a few at a time: a Zarr array unpacks all the chunks that it is asked for side by side, and the pages
+    of a memory map, which come with their neighbours, are let go only when they are copied.
+    """
+    found = np.empty((len(trials), *X.shape[1:]), dtype=np.float32) if out is None else out
+    chunk = int(X.chunks[0]) if hasattr(X, "chunks") else 1
+    n = max(1, _READ_BYTES // (4 * int(np.prod(X.shape[1:])) * chunk)) * chunk
+    at = 0
+    for part in np.split(trials, np.flatnonzero(np.diff(trials // n)) + 1):
+        first, last = int(part[0]), int(part[-1]) + 1
+        if last - first == len(part):
+            found[at : at + len(part)] = X[first:last]
+        else:
+            found[at : at + len(part)] = X.oindex[part] if hasattr(X, "oindex") else X[part]
+        at += len(part)
+        _let_go(X)
+    return torch.from_numpy(found)
 
 
 def _let_go(X: Any) -> None:

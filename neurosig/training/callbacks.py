@@ -136,11 +136,26 @@ class WeightAverage(Callback):
     module : nn.Module
         Whose weights.
     decay : float
-        Share of the old average that stays at each step.
+        Largest share of the old average that stays at a step.
+
+    Notes
+    -----
+    After the n-th step, counted from 0, the share that stays is ``min(decay, (1 + n) / (10 + n))``: the average forgets
+    the weights of the beginning however short the training is, and has its full length of 1 / (1 - decay) steps once
+    as many as 9 / (1 - decay) are done. The very first step is taken over whole.
     """
 
     def __init__(self, module: torch.nn.Module, decay: float):
-        self.model = AveragedModel(module, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+        self.model = AveragedModel(module, multi_avg_fn=self._average, use_buffers=True)
+        self.decay = decay
+
+    def share_kept(self, n: int) -> float:
+        """Share of the old average that stays at the n-th step, from 0."""
+        return min(self.decay, (1 + n) / (10 + n))
+
+    def _average(self, averages: Any, weights: Any, n: Any) -> None:
+        # the count is read where it is kept, on the processor: `n` is a copy of it on the weights' device
+        get_ema_multi_avg_fn(self.share_kept(int(self.model.n_averaged)))(averages, weights, n)
 
     @property
     def average(self) -> torch.nn.Module:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from skorch.callbacks import Callback
+from torch import nn
 
+from neurosig._version import __version__
 from neurosig.core.errors import StorageError
 from neurosig.core.files import atomic_path, digest
 from neurosig.core.log import logger
+from neurosig.core.source import source_digest
 from neurosig.training.batches import Batches
 from neurosig.training.callbacks import BestWeights, Schedule, WeightAverage
 from neurosig.training.device import random_states, set_random_states
 
-__all__ = ["Checkpoint", "checkpoint_seed"]
+__all__ = ["Checkpoint", "checkpoint_seed", "software"]
 
 FILE = "training.pt"
 FORMAT = 1
@@ -43,6 +47,9 @@ class Checkpoint(Callback):
     Notes
     -----
     The file holds tensors, numbers and text only and is read with ``weights_only=True``: it runs no code.
+
+    A training that was begun on another kind of device goes on, its generator there as the training's seed left it; the
+    log says that the bits are then not those of a training on one device.
     """
 
     def __init__(
@@ -110,9 +117,16 @@ class Checkpoint(Callback):
                 self.train.generator.set_state(state["order"])
             if self.train.augment is not None:
                 self.train.augment.load_state_dict(state["augment"])
-            set_random_states(state["random"], torch.device(net.device))
+            device = torch.device(net.device)
+            set_random_states(state["random"], device)
         except (KeyError, RuntimeError, ValueError, TypeError) as error:
             raise StorageError(f"{self.folder / FILE} does not fit this network: {_short(error)}") from error
+        before = next((kind for kind in state["random"] if kind != "cpu"), "cpu")
+        if before != device.type:
+            logger.warning(
+                "%s was begun on %s and goes on on %s: it will not end in the bits of a training on one device; "
+                "pass device=%r for those", self.folder, before, device.type, before,
+            )  # fmt: skip
         self.rows.extend(json.loads(state["rows"]))
         logger.info("going on after epoch %d from %s", len(self.rows), self.folder)
 
@@ -125,6 +139,36 @@ class Checkpoint(Callback):
         raise StorageError(
             f"{self.folder} holds the checkpoint of another training ({said}): give another folder, or remove this one"
         )
+
+
+def software(module: type[nn.Module]) -> dict[str, str]:
+    """What code a training of this network runs, for its identity: neurosig's, torch's, and the network's own.
+
+    Parameters
+    ----------
+    module : type
+        The network's class. Its source counts, and that of the classes it is derived from; of a class that has none to
+        be read (typed into a session), what its functions were compiled to.
+
+    Returns
+    -------
+    dict
+        Versions and digests.
+    """
+    own = [_source(cls) for cls in module.__mro__ if cls.__module__.partition(".")[0] not in ("builtins", "torch")]
+    return {
+        "neurosig": source_digest("neurosig") or __version__,
+        "torch": str(torch.__version__),
+        "module": digest(own),
+    }
+
+
+def _source(cls: type) -> list[str]:
+    try:
+        return [inspect.getsource(cls)]
+    except (OSError, TypeError):
+        functions = [value for value in vars(cls).values() if inspect.isfunction(value)]
+        return [f"{f.__qualname__} {f.__code__.co_code.hex()} {f.__code__.co_names}" for f in functions]
 
 
 def checkpoint_seed(folder: Any) -> int | None:

@@ -103,8 +103,10 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
-    """Put back what `random_states` gave."""
+    """Put back what `random_states` gave; a generator that it tells nothing of stays as it is."""
     torch.set_rng_state(states["cpu"])
+    if device.type not in states:
+        return
     if device.type == "cuda":
         torch.cuda.set_rng_state(states["cuda"], device)
     elif device.type == "mps":

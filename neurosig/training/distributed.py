@@ -37,9 +37,9 @@ class SingleProcess:
         """Gradients."""
         loss.backward()
 
-    def agreed(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The main process's row, in all processes."""
-        return row
+    def agreed(self, value: Any) -> Any:
+        """The main process's value (a row of the history, a seed), in all processes."""
+        return value
 
     def share(self, module: nn.Module) -> None:
         """The main process's weights, in all processes."""
@@ -51,7 +51,8 @@ class Accelerated(SingleProcess):
     Raises
     ------
     UsageError
-        If accelerate is not installed.
+        If accelerate is not installed, or takes this process for one of another number than were started: each would
+        train alone, on all trials.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,13 @@ class Accelerated(SingleProcess):
         self.rank = self.accelerator.process_index
         self.world = self.accelerator.num_processes
         self.is_main = self.accelerator.is_main_process
+        started = int(os.environ.get("WORLD_SIZE", "1"))
+        if started != self.world:
+            raise UsageError(
+                f"{started} processes were started, accelerate sees {self.world}: on processors start them with "
+                f"`accelerate launch --cpu --num_processes {started}`, or set ACCELERATE_USE_CPU=true for torchrun; on "
+                f"GPUs there must be one for each process, and torch must see them ({torch.cuda.device_count()} here)"
+            )
 
     def prepare(self, module: nn.Module) -> nn.Module:
         """The module, wrapped so that gradients are shared."""
@@ -75,11 +83,11 @@ class Accelerated(SingleProcess):
         """Gradients, averaged over the processes."""
         self.accelerator.backward(loss)
 
-    def agreed(self, row: dict[str, Any]) -> dict[str, Any]:
-        """The main process's row, in all processes."""
+    def agreed(self, value: Any) -> Any:
+        """The main process's value (a row of the history, a seed), in all processes."""
         from accelerate.utils import broadcast_object_list
 
-        return broadcast_object_list([row])[0]
+        return broadcast_object_list([value])[0]
 
     def share(self, module: nn.Module) -> None:
         """The main process's weights, in all processes."""

@@ -10,6 +10,7 @@ from neurosig.models import net_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 FORM = {"channels": "C3, Cz,C4", "sfreq": 100.0, "seconds": 0.9}
+LISTED = {**FORM, "channels": None}
 
 
 @pytest.fixture
@@ -19,12 +20,12 @@ def few(monkeypatch):
 
 
 def test_names_are_listed(few, capsys):
-    command(build=False, json_=True, **FORM)
+    command(build=False, json_=True, **LISTED)
     rows = json.loads(capsys.readouterr().out)["networks"]
     assert {"EEGNet", "LinearNet"} <= {row["name"] for row in rows if row["package"] == "neurosig"}
     assert [row["name"] for row in rows if row["package"] == "braindecode"] == ["STEEGFormer", "ShallowFBCSPNet"]
     assert {row["builds"] for row in rows} == {None}
-    command(build=False, json_=False, **FORM)
+    command(build=False, json_=False, **LISTED)
     assert "module: NAME" in capsys.readouterr().out
 
 
@@ -40,3 +41,8 @@ def test_networks_are_tried_for_the_signals_asked_for(few, capsys):
 def test_forms_that_cannot_be_are_refused(wrong):
     with pytest.raises(UsageError, match="must be above 0"):
         command(build=True, json_=True, **{**FORM, **wrong})
+
+
+def test_channels_without_a_trial_are_refused():
+    with pytest.raises(UsageError, match="add --try"):
+        command(build=False, json_=False, **FORM)

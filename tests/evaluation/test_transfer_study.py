@@ -14,6 +14,7 @@ from neurosig.evaluation.transfer import TransferStudy
 from neurosig.evaluation.transfer_results import TransferResults
 from neurosig.loaders import simulate_eeg
 from neurosig.models import NetClassifier
+from neurosig.models.net_base import NetEstimator
 
 CHANNELS = ["F3", "Fz", "F4", "FC1", "FC2", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1"]
 KEYS = ["subject", "fold", "seed", "condition"]
@@ -70,6 +71,21 @@ def test_all_windows_of_an_epoch_are_in_one_fold(both):
     counts = both.table.groupby("pipeline")[["n_test", "n_windows"]].first()
     assert (both.table["n_test"] == 10).all() and (both.table["n_windows"] % 10 == 0).all()
     assert counts["n_windows"].nunique() == 1 and counts["n_windows"].iloc[0] > 10
+
+
+def test_networks_get_their_windows_without_copies_of_all(people, monkeypatch):
+    given = []
+
+    def noting(self, X, *args, **kwargs):
+        given.append(type(X).__name__)
+        return NetEstimator._signals(self, X, *args, **kwargs)
+
+    monkeypatch.setattr(NetClassifier, "_signals", noting, raising=False)
+    pipelines = {"alone": network(), "behind a step": make_pipeline("passthrough", network())}
+    study = TransferStudy(pipelines, leave_subjects=2, seeds=1, window=1.0, window_step=0.5, fine_tune=())
+    table = study.run(people).table
+    assert not table["error"].any() and given.count("CutTrials") == given.count("ndarray") == len(given) / 2 > 0
+    pd.testing.assert_frame_equal(rows_of(table, "alone"), rows_of(table, "behind a step"), check_exact=True)
 
 
 def test_epochs_can_be_limited_for_every_network(people):

@@ -189,6 +189,16 @@ def test_shares_that_leave_nothing_to_train_on_are_refused():
         assert set(codes[train]) == {0, 1}
 
 
+def test_of_two_groups_one_validates():
+    codes, groups = np.tile([0, 1], 30), np.repeat([0, 1], 30)
+    train, valid = validation_split(codes, np.arange(60), groups, 0.2, classes=True, random_state=0)
+    assert len(valid) == len(train) == 30
+    assert not set(groups[train]) & set(groups[valid])
+    # a group that alone holds a class is never the one
+    assert validation_split(np.repeat([0, 1], 30), np.arange(60), np.repeat([0, 1], 30), 0.2, classes=True,
+                            random_state=0)[1] is None  # fmt: skip
+
+
 def test_a_validation_part_of_one_class_is_told(caplog):
     codes = np.repeat([0, 1], [190, 10])
     _, valid = validation_split(codes, np.arange(200), None, 0.01, classes=True, random_state=0)
@@ -227,7 +237,7 @@ def test_a_unit_is_told_from_some_trials():
 
 
 def test_phase_spdnet_takes_any_unit_without_a_word():
-    assert PhaseSPDNet.unit_free
+    assert PhaseSPDNet(2, 2, 5, order=1).unit_free
     fitted = PhaseSPDNetClassifier(order=1, select=None, **QUICK).fit(X, Y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

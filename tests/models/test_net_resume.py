@@ -13,11 +13,12 @@ import zarr
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from neurosig.core.errors import StorageError
+from neurosig.core.errors import StorageError, UsageError
 from neurosig.models import LinearNet, NetClassifier, net_data
 from neurosig.training import batches
 from neurosig.training.callbacks import Scores
 from neurosig.training.checkpoint import Checkpoint
+from neurosig.training.device import set_random_states
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 
@@ -151,17 +152,15 @@ def test_interrupt_keeps_the_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["zarr", "memmap"])
 def test_many_times_more_than_memory_may_hold(kind, tmp_path, monkeypatch):
     """32 MB of trials: what NumPy takes at any time is a fraction of them, and what PyTorch takes is one buffer."""
-    monkeypatch.setattr(batches, "BUFFER_BYTES", 1 << 20)
-    monkeypatch.setattr(batches, "BLOCK_BYTES", 1 << 18)
     monkeypatch.setattr(net_data, "_PIECE", 1 << 18)
-    load, loaded = batches.Batches._load, []
+    together, buffers = batches.Batches._together, []
 
-    def noted(self, group):
-        index, block = load(self, group)
-        loaded.append(block.nbytes)
-        return index, block
+    def noted(self, blocks, per_trial):
+        groups = together(self, blocks, per_trial)
+        buffers.append((self.generator is None, max(sum(map(len, group)) for group in groups) * per_trial))
+        return groups
 
-    monkeypatch.setattr(batches.Batches, "_load", noted)
+    monkeypatch.setattr(batches.Batches, "_together", noted)
 
     def store(name, n):
         if kind == "zarr":
@@ -177,7 +176,8 @@ def test_many_times_more_than_memory_may_hold(kind, tmp_path, monkeypatch):
     def peak(X):
         tracemalloc.start()
         try:
-            options = {"max_epochs": 1, "random_state": 0, "device": "cpu", "batch_size": 256}
+            options = {"max_epochs": 1, "random_state": 0, "device": "cpu", "batch_size": 256,
+                       "buffer_bytes": 1 << 20}  # fmt: skip
             net = NetClassifier("LinearNet", **options).fit(X, np.arange(X.shape[0]) % 2)
             assert net.predict(X).shape == X.shape[:1]
             return tracemalloc.get_traced_memory()[1]
@@ -187,4 +187,35 @@ def test_many_times_more_than_memory_may_hold(kind, tmp_path, monkeypatch):
     few, many = store("few", 1000), store("many", 8000)
     peak(few)  # what libraries import and keep
     assert peak(many) < 8000 * 4000 / 4
-    assert sum(loaded) > 8000 * 4000 and max(loaded) <= 1 << 20
+    assert {ordered for ordered, _ in buffers} == {True, False}
+    chunk = 50 * 4000  # the least that is read of a Zarr array
+    assert all(size <= (max(chunk, 1 << 17) if ordered else 1 << 20) for ordered, size in buffers)
+
+
+def test_a_buffer_is_a_number_of_bytes():
+    X, y = data()
+    with pytest.raises(UsageError, match="buffer_bytes must be a whole number of bytes above 0"):
+        net(None, buffer_bytes=0).fit(X, y)
+
+
+def test_checkpoint_of_other_code_is_another(tmp_path, monkeypatch):
+    X, y = data()
+    net(tmp_path).fit(X, y)
+    monkeypatch.setattr(torch, "__version__", "0.0")
+    net(tmp_path).fit(X, y)
+    assert len(list(tmp_path.glob("*/training.pt"))) == 2
+
+
+def test_checkpoint_of_another_device_goes_on_and_says_so(tmp_path, caplog):
+    X, y = data()
+    whole = net(tmp_path).fit(X, y)
+    (file,) = tmp_path.glob("*/training.pt")
+    state = torch.load(file, weights_only=True)
+    state["random"]["cuda"] = state["random"]["cpu"]
+    torch.save(state, file)
+    again = net(tmp_path).fit(X, y)
+    assert again.history_ == whole.history_
+    assert "was begun on cuda and goes on on cpu" in caplog.text
+    set_random_states(
+        {"cpu": torch.get_rng_state()}, torch.device("cuda")
+    )  # begun on cpu: that generator is left alone
