@@ -84,7 +84,7 @@ class NetParameters(NestedOptions, BaseEstimator):
         cross-validation and the candidates of a search share one. Remove it when all is done.
     buffer_bytes : int
         Bytes of trials on disk (memory maps, Zarr arrays) that are held at once to be shuffled. They are read in pieces
-        of an eighth of it, 8 MiB at most (of one chunk of a Zarr array where that takes more), also for prediction. What
+        of an eighth of it, 8 MiB at most (of one chunk of a Zarr array where that takes more), for prediction too. What
         Zarr itself holds while it decompresses comes on top. Where trials are in memory it has no meaning.
     compile : bool
         Whether the network runs through `torch.compile`.
