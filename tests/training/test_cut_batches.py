@@ -42,7 +42,7 @@ def test_cut_trials_look_like_the_copies(both):
 def test_batches_are_the_same(both, window, step):
     copies, cut, _ = both
     window = window and min(window, copies.shape[2])
-    index = np.flatnonzero(RNG.random(len(copies)) < 0.7)
+    index = np.flatnonzero(np.arange(len(copies)) % 4 != 3)
     found = []
     for trials in (Trials(copies, window, step), trials_of(cut, window, step, CPU)):
         y = torch.arange(len(copies))
