@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.directions import RoundedCodes, nearest_directions, roundable
-from neurosig.nn.quantize import Quantized, _draw, _from_first_process, look_up, sync_sum
+from neurosig.nn.quantize import Quantized, _draw, _from_first_process, _totals, look_up, sync_sum
 
 __all__ = ["UnitVectorQuantizer", "averaged_usage", "spherical_kmeans"]
 
@@ -71,9 +71,7 @@ def spherical_kmeans(
         start = _draw(len(x), n_clusters, x.device, generator)
     means, counts = x[start].clone(), x.new_zeros(n_clusters)
     for _ in range(n_iter):
-        indices = nearest_directions(x, means)
-        counts = torch.bincount(indices, minlength=n_clusters).to(x.dtype)
-        sums = torch.zeros_like(means).index_add_(0, indices, x)
+        counts, sums = _totals(x, nearest_directions(x, means), n_clusters)
         means = torch.where(counts[:, None] > 0, functional.normalize(sums, dim=1), means)
     return means, counts
 
