@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import warnings
@@ -15,6 +16,7 @@ from neurosig.core.log import logger
 from neurosig.loaders.epoch_files import EPOCHS_NAME, expand_epochs, holds_epochs
 from neurosig.loaders.formats import SUFFIXES
 from neurosig.loaders.recordings import ReadOptions, Recording
+from neurosig.loaders.tasks import apart_by_task, task_of
 from neurosig.loaders.trials import expand_trials
 
 __all__ = ["bids_root_of", "discover", "entities", "told_as"]
@@ -50,6 +52,7 @@ def discover(
     *,
     options: ReadOptions | None = None,
     bids: Mapping[str, Any] | None = None,
+    by_task: bool = False,
 ) -> list[Recording]:
     """List the recordings that a path stands for.
 
@@ -63,11 +66,15 @@ def discover(
         Given to each recording.
     bids : dict, optional
         Entities that choose from a BIDS dataset, such as ``dict(task="rest", subject=["01", "02"])``.
+    by_task : bool
+        Tell files of the same subject, session and run apart by their task instead of refusing them: by the entity of
+        BIDS names, else by the words beside subject, session and run, such as ``visual_p300_subject1_session1_run1``
+        and ``visual_n170_subject1_session1_run1``. A log line says so.
 
     Returns
     -------
     list of Recording
-        Sorted by subject, session and run. They come from BIDS entities, from names like ``S001R04``,
+        Sorted by subject, session, task and run. They come from BIDS entities, from names like ``S001R04``,
         ``subject1_session2_run3``, or from the arrays of a trial file; files whose name tells nothing are the runs of
         one subject, in the order of their names (of a list: in its order).
 
@@ -97,8 +104,11 @@ def discover(
             raise InputError(f"no such file: {', '.join(absent[:3])}; check the paths")
         found = [recording for file in _without_continuations(files) for recording in _from_files([file], options)]
         found = _number_unnamed(found)
-    _refuse_duplicates(found)
-    return sorted(found, key=lambda item: tuple(map(_natural, (item.subject, item.session, item.run))))
+    found = [item if item.task else dataclasses.replace(item, task=task_of(item.path)) for item in found]
+    if by_task:
+        found = apart_by_task(found, _words)
+    _refuse_duplicates(found, by_task)
+    return sorted(found, key=lambda item: tuple(map(_natural, (item.subject, item.session, item.task or "", item.run))))
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -254,8 +264,6 @@ def _from_files(files: list[Path], options: ReadOptions) -> list[Recording]:
 
 def _number_unnamed(found: list[Recording]) -> list[Recording]:
     """Give files whose names tell nothing the run numbers 0, 1, ... of one subject."""
-    import dataclasses
-
     nowhere = ("1", "0", "0")  # what the metadata of epochs tell stays
     unnamed = [
         item
@@ -329,10 +337,10 @@ def _epochs_of_derivatives(root: Path, chosen: dict[str, Any]) -> list[Path]:
     return found
 
 
-def _refuse_duplicates(found: list[Recording]) -> None:
-    seen: dict[tuple[str, str, str], Recording] = {}
+def _refuse_duplicates(found: list[Recording], by_task: bool) -> None:
+    seen: dict[tuple[str, str, str, str | None], Recording] = {}
     for item in found:
-        key = (item.subject, item.session, item.run)
+        key = (item.subject, item.session, item.run, item.task if by_task else None)
         if key in seen:
             raise InputError(
                 f"{seen[key].path.name} and {item.path.name} are both subject {key[0]}, session {key[1]}, run "
@@ -340,6 +348,17 @@ def _refuse_duplicates(found: list[Recording]) -> None:
                 "mixed up; give the files of one task only, or name them subject1_session1_run1"
             )
         seen[key] = item
+
+
+def _words(path: Path) -> str:
+    """Letters and digits of a name that tells a subject, without subject, session, run and endings."""
+    if "subject" not in entities(path):  # who is who is not known: the words may well be people
+        return ""
+    text = path.name[: -len(suffix)] if (suffix := _suffix(path)) else path.stem
+    for pattern in (*_PATTERNS, *_TOKENS.values()):
+        text = pattern.sub("_", text)
+    text = re.sub(r"[-_](raw|epo|eeg|meg|ieeg)(?=$|[-_])", "", text, flags=re.IGNORECASE)
+    return re.sub(r"[^A-Za-z0-9]", "", text)
 
 
 def _natural(text: str) -> tuple[int, int, str]:

@@ -116,6 +116,9 @@ class Recording:
         its sidecar files.
     options : ReadOptions
         How to read it.
+    task : str, optional
+        What was done meanwhile, as a label of letters and digits: the entity of a BIDS name, or what tells files of the
+        same subject, session and run apart.
     """
 
     path: Path
@@ -126,6 +129,7 @@ class Recording:
     select: tuple[int, ...] | None = None
     bids_root: Path | None = None
     options: ReadOptions = field(default_factory=ReadOptions)
+    task: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "path", Path(self.path))

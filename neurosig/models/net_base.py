@@ -14,16 +14,6 @@ from torch import nn
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
-from neurosig.models.net_data import (
-    check_like_fitted,
-    check_trials,
-    content_digest,
-    known_spec,
-    samples_of,
-    signal_sd,
-    some_sd,
-    validation_split,
-)
 from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
 from neurosig.models.net_parameters import NetParameters
 from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network, inherited_facts
@@ -37,6 +27,16 @@ from neurosig.training.distributed import processes
 from neurosig.training.nets import run_network, train_network
 from neurosig.training.prepared import prepare_trials
 from neurosig.training.settings import TrainingSettings
+from neurosig.training.trial_data import (
+    check_like_fitted,
+    check_trials,
+    content_digest,
+    known_spec,
+    samples_of,
+    signal_sd,
+    some_sd,
+    validation_split,
+)
 
 __all__ = ["NetEstimator"]
 

@@ -10,11 +10,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y, check_is_fitted, column_or_1d
 
+from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import InputError, UsageError
+from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.registry import register
 from neurosig.models.net_base import NetEstimator, Task
-from neurosig.models.net_docs import inherits_documentation
-from neurosig.models.net_state import all_or_nothing
 
 __all__ = ["NetClassifier"]
 

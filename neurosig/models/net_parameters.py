@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from sklearn.base import BaseEstimator
 
 from neurosig.core.errors import UsageError
-from neurosig.models.nested_options import NestedOptions
+from neurosig.core.nested_options import NestedOptions
 from neurosig.models.net_module import module_options, resolve_module
 
 __all__ = ["NetParameters"]

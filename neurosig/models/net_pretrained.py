@@ -11,12 +11,12 @@ from torch import nn
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, UsageError
+from neurosig.core.hub import local_folder
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
-from neurosig.models.net_data import compare_specs
-from neurosig.models.net_hub import local_folder
 from neurosig.models.net_module import head_of, module_path
 from neurosig.models.net_storage import stored_module
+from neurosig.training.trial_data import compare_specs
 
 __all__ = ["Start", "check_source", "copy_weights", "fitted_network", "inherited_facts"]
 

@@ -10,13 +10,13 @@ from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_y, column_or_1d
 from torch import nn
 
+from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import UsageError
+from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.log import logger
 from neurosig.core.registry import register
 from neurosig.models.net_base import NetEstimator, Task
-from neurosig.models.net_docs import inherits_documentation
 from neurosig.models.net_pretrained import Start
-from neurosig.models.net_state import all_or_nothing
 
 __all__ = ["NetRegressor"]
 

@@ -17,9 +17,9 @@ from torch import nn
 from neurosig._version import __version__
 from neurosig.core.errors import StorageError, UsageError
 from neurosig.core.files import atomic_path
+from neurosig.core.hub import local_folder
 from neurosig.core.persistence import load_arrays, save_arrays
 from neurosig.core.signals import SignalSpec
-from neurosig.models.net_hub import local_folder
 from neurosig.models.net_module import build_module, module_path, resolve_module
 from neurosig.training.device import resolve_device, seeded
 

@@ -9,17 +9,17 @@ import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
+from neurosig.core.nested_options import NestedOptions
 from neurosig.core.registry import register
-from neurosig.models.nested_options import NestedOptions
 from neurosig.models.net_classifier import NetClassifier
-from neurosig.models.net_data import check_trials, known_spec
-from neurosig.models.net_state import all_or_nothing
 from neurosig.models.phase_spdnet_layers import check_length, find_picks
 from neurosig.models.phase_spdnet_module import PhaseSPDNet
 from neurosig.preprocessing.embedding import select_embedding
 from neurosig.training.batches import is_stream, read_stream
+from neurosig.training.trial_data import check_trials, known_spec
 
 __all__ = ["PhaseSPDNet", "PhaseSPDNetClassifier", "find_picks"]
 

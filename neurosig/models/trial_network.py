@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neurosig.core.errors import UsageError
-from neurosig.models.net_data import check_like_fitted
+from neurosig.training.trial_data import check_like_fitted
 
 __all__ = ["TrialNetwork", "checked_trials", "trial_network"]
 

@@ -132,7 +132,7 @@ def earlier_outcomes(
         files = {name: path.with_name(stem + ending) for name, ending in ENDINGS.items()}
         files = {name: place for name, place in files.items() if name == "record" or place.name in record["files"]}
         if {"epochs", "average"} <= set(files) and all_there(record, files):
-            source = Source(str(record["subject"]), str(record["session"]), str(record["run"]))
+            source = Source(str(record["subject"]), str(record["session"]), str(record["run"]), task=record.get("task"))
             found.append(Outcome(source, "skipped", files, record))
     return found, others
 
@@ -213,7 +213,7 @@ def _records(out: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _place(source: Source) -> list[tuple[int, int, str]]:
     """Places in the order that people expect: run 10 after run 9."""
-    place = (source.subject, source.session, source.run)
+    place = (source.subject, source.session, source.task or "", source.run)
     return [(0, int(text), "") if text.isdigit() else (1, 0, text) for text in place]
 
 

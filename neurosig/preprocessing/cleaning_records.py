@@ -184,6 +184,7 @@ def record_of(
         "subject": source.subject,
         "session": source.session,
         "run": source.run,
+        "task": source.task,
         "content": content,
         "versions": dict(software),
         "options": options.to_dict(),

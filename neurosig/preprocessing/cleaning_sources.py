@@ -36,6 +36,8 @@ class Source:
         The file.
     simulated : dict, optional
         Arguments of `simulate_recordings` that make it.
+    task : str, optional
+        What was done meanwhile, where that is known.
     """
 
     subject: str
@@ -43,11 +45,13 @@ class Source:
     run: str
     recording: Recording | None = None
     simulated: Mapping[str, Any] | None = None
+    task: str | None = None
 
     @property
     def label(self) -> str:
-        """Name of its results, which depends on this recording alone and not on what is cleaned beside it."""
-        return f"sub-{_plain(self.subject)}_ses-{_plain(self.session)}_run-{_plain(self.run)}"
+        """Name of its results, from whose it is: of a file with entities in its name, whatever is cleaned beside it."""
+        task = f"_task-{_plain(self.task)}" if self.task else ""
+        return f"sub-{_plain(self.subject)}_ses-{_plain(self.session)}{task}_run-{_plain(self.run)}"
 
     @property
     def folder(self) -> Path:
@@ -113,7 +117,11 @@ def sources_of(recordings: Iterable[Recording]) -> list[Source]:
     recordings = list(recordings)
     held = Counter(item.path for item in recordings)
     return [
-        Source(*((_stem(item.path), "0", "0") if _is_nameless(item, held[item.path]) else _place(item)), item)
+        Source(
+            *((_stem(item.path), "0", "0") if _is_nameless(item, held[item.path]) else _place(item)),
+            item,
+            task=item.task,
+        )
         for item in recordings
     ]
 
@@ -140,7 +148,7 @@ def sources_of_dataset(manifest: Manifest, subjects: Sequence[str] | None = None
             "--dataset"
         )
     if manifest.kind != "simulated":
-        return [Source(*_place(item), item) for item in manifest.recordings(subjects)]
+        return [Source(*_place(item), item, task=item.task) for item in manifest.recordings(subjects)]
     made = manifest.replace(subjects=subjects)
     how = made.source.simulated.model_dump()  # type: ignore[union-attr]
     return [

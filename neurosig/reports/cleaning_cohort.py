@@ -112,7 +112,7 @@ def _row(outcome: Outcome, out: Path) -> dict[str, Any]:
     source = outcome.source
     row: dict[str, Any] = {
         "label": source.label.replace("_", " "),
-        "subject": source.subject, "session": source.session, "run": source.run,
+        "subject": source.subject, "session": source.session, "task": source.task, "run": source.run,
         "state": outcome.state, "error": outcome.error, "names": [],
     }  # fmt: skip
     if not outcome.record:
@@ -245,7 +245,7 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     import pandas as pd
 
     columns = [
-        "subject", "session", "run", "state", "trials", "trials_kept", "channels", "channels_bad", "components",
+        "subject", "session", "task", "run", "state", "trials", "trials_kept", "channels", "channels_bad", "components",
         "components_removed", "dropped_percent", "channels_percent", "components_percent", "cells_percent",
         "bad_channels", "error",
     ]  # fmt: skip

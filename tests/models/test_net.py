@@ -17,8 +17,8 @@ from torch import nn
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
 from neurosig.core.persistence import load_pipeline, save_pipeline
 from neurosig.models import LinearNet, NetClassifier, NetRegressor
-from neurosig.models.net_data import signal_sd, validation_split
 from neurosig.models.net_module import build_module, resolve_module
+from neurosig.training.trial_data import signal_sd, validation_split
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 

@@ -11,15 +11,15 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from neurosig.core.errors import UnitWarning, UsageError
+from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.signals import SignalSpec
 from neurosig.evaluation.pipelines import read_pipeline_specs
 from neurosig.models import NetClassifier, NetRegressor, PhaseSPDNet, PhaseSPDNetClassifier
 from neurosig.models.net_catalogue import list_networks
-from neurosig.models.net_data import check_amplitude, some_sd, validation_split
-from neurosig.models.net_docs import inherits_documentation
 from neurosig.models.net_module import head_of
 from neurosig.models.net_parameters import NetParameters
 from neurosig.training.device import seeded
+from neurosig.training.trial_data import check_amplitude, some_sd, validation_split
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 

@@ -10,9 +10,9 @@ from torch import nn
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.signals import SignalSpec
 from neurosig.models import NetClassifier, NetRegressor
-from neurosig.models.net_data import compare_specs
 from neurosig.models.net_module import build_module, head_of, resolve_module
 from neurosig.training.callbacks import Projection
+from neurosig.training.trial_data import compare_specs
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.standard_normal((60, 3, 16)), np.tile([0, 1, 1], 20)

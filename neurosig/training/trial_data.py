@@ -18,7 +18,7 @@ from neurosig.core.errors import ChannelError, InputError, UnitWarning, UsageErr
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.core.validation import check_finite, check_signals
-from neurosig.training.batches import is_stream
+from neurosig.training.batches import is_stream, read_stream
 
 __all__ = [
     "check_amplitude",
@@ -76,8 +76,6 @@ def check_trials(estimator: Any, X: Any, *, reset: bool) -> Any:
 
 def _pieces(X: Any, trials: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
     """Pieces of the trials as float32 arrays, and where they begin."""
-    from neurosig.training.batches import read_stream
-
     index = np.arange(int(X.shape[0])) if trials is None else trials
     n = len(index)
     step = max(1, _PIECE // (4 * int(np.prod(X.shape[1:]))))
