@@ -18,9 +18,11 @@ Each recording is filtered, cut into trials, and cleaned: bad channels, bad tria
 channels of single trials, by their z-scores. Finished recordings are skipped when the same command is given again, also
 after Ctrl-C or a power cut; one that fails does not stop the others, and one without events to cut around is left out.
 Results are named after subject, session and run
-(sub-01_ses-1_run-1, S001R04), and where a file's name tells none of them, after the file, which is then a subject of
-its own: a person's name in a file's name would be in the results. Where --out holds another recording under the same
-name, this one fails and nothing is changed; where it holds recordings cleaned with other options, the call is refused.
+(sub-01_ses-1_run-1, S001R04), and after the task where a BIDS name states it or files would be the same without it
+(visual_p300_subject1_run1 and visual_n170_subject1_run1); where a file's name tells none of them, after the file,
+which is then a subject of its own: a person's name in a file's name would be in the results. Where --out holds another
+recording under the same name, this one fails and nothing is changed; where it holds recordings cleaned with other
+options, the call is refused.
 
 The folder is a dataset for the other commands: neurosig benchmark --dataset cleaned/. Rejected trials are not in it.
 Cleaning sees whole recordings, test trials included, though no labels: to clean within the folds instead, benchmark
@@ -240,7 +242,7 @@ def _from_files(
             raise UsageError(f"--window is a length in seconds, got {window:g}")
         reading = {**reading, "window": (window, window), "label": _WINDOW_EVENT}
     options = ReadOptions(events=named, **{name: value for name, value in reading.items() if value is not None})
-    found = sources_of(discover(given[0] if len(given) == 1 else _all_files(given), options=options))
+    found = sources_of(discover(given[0] if len(given) == 1 else _all_files(given), options=options, by_task=True))
     wanted = parse_names(subjects)
     if wanted is not None:
         there = list(dict.fromkeys(item.subject for item in found))
@@ -260,7 +262,7 @@ def _all_files(given: list[Path]) -> list[Path]:
 
     files: list[Path] = []
     for path in given:
-        files += [item.path for item in discover(path)] if path.is_dir() else [path]
+        files += [item.path for item in discover(path, by_task=True)] if path.is_dir() else [path]
     return list(dict.fromkeys(files))
 
 
@@ -321,6 +323,7 @@ def _answer(outcomes: list[Any], files: dict[str, Path]) -> dict[str, Any]:
             {
                 "subject": outcome.source.subject,
                 "session": outcome.source.session,
+                "task": outcome.source.task,
                 "run": outcome.source.run,
                 "label": outcome.source.label,
                 "file": outcome.source.file,
@@ -392,5 +395,7 @@ def _show(outcomes: list[Any], cohort: dict[str, Any], files: dict[str, Path], e
         console.note("recordings at rest are cut into windows: a call of their own, with --window 2 and another --out")
     if states["failed"]:
         console.note("next: mend what failed and give the same command again; what is done is skipped")
+    elif len({outcome.source.task for outcome in outcomes if outcome.record}) > 1:
+        console.note("next: a benchmark is of one task: clean the files of each into a folder of its own (--out)")
     elif done and len(names) > 1:
         console.note(f"next: {console.program()} benchmark --dataset {shlex.quote(str(files['report'].parent))}")

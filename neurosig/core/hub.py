@@ -1,4 +1,4 @@
-"""Saved networks on the Hugging Face Hub: their three files, fetched once, by huggingface_hub."""
+"""What was trained and saved, on the Hugging Face Hub: their three files, fetched once, by huggingface_hub."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ import re
 from pathlib import Path
 
 from neurosig.core.errors import StorageError, UsageError
+from neurosig.core.pretrained import CARD, CONFIG, WEIGHTS
 
 __all__ = ["FILES", "local_folder"]
 
-FILES = ("config.json", "model.safetensors", "README.md")
+FILES = (CONFIG, WEIGHTS, CARD)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 
 def local_folder(name: str | os.PathLike, revision: str | None = None) -> Path:
-    """The folder of a saved network, fetched from the Hub where there is none of that name here.
+    """The folder of what `save_pretrained` wrote, fetched from the Hub where there is none of that name here.
 
     Parameters
     ----------

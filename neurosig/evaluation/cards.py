@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig.core.signals import SignalDataset
 from neurosig.evaluation.identity import versions
 from neurosig.evaluation.paradigms import metric_name
+from neurosig.evaluation.transfer_network import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from neurosig.evaluation.request import Entry, Options
     from neurosig.evaluation.study import Study
 
-__all__ = ["common_columns", "dataset_card", "left_out_trials", "pipeline_card", "python_call", "told_by_pipelines"]
+__all__ = [
+    "common_columns", "dataset_card", "dummies_of", "left_out_trials", "pipeline_card", "python_call",
+    "told_by_pipelines",
+]  # fmt: skip
 
 _LEFT_OUT = 0.01  # of the trials found
 
@@ -85,12 +89,25 @@ def pipeline_card(name: str, pipeline: Any, grid: Any, spec: PipelineSpec | None
     """What a report says about a pipeline."""
     steps = pipeline.steps if hasattr(pipeline, "steps") else [("", pipeline)]
     card: dict[str, Any] = {"name": name, "steps": [" ".join(repr(step).split()) for _, step in steps]}
+    card["kind"] = kind_of(pipeline)
     if grid:
         card["param_grid"] = {str(key): [str(value) for value in values] for key, values in dict(grid).items()}
     if spec is not None:
         card |= {"description": spec.description, "citations": list(spec.citations), "group": spec.group}
         card["file"] = spec.file.name if spec.file is not None else None
     return card
+
+
+def dummies_of(meta: Mapping[str, Any]) -> list[str]:
+    """Pipelines of a benchmark (its ``meta``) that ignore the signals and are there to show chance."""
+    cards = meta.get("pipelines", ())
+    # results stored by an earlier version do not know the kind
+    return [str(card.get("name")) for card in cards if card.get("kind", _told_kind(card)) == "chance"]
+
+
+def _told_kind(card: Mapping[str, Any]) -> str:
+    steps = list(card.get("steps") or [""])
+    return "chance" if str(steps[-1]).startswith(("DummyClassifier(", "DummyRegressor(")) else ""
 
 
 def told_by_pipelines(records: list[dict[str, Any]]) -> list[str]:

@@ -106,11 +106,13 @@ class Results:
         Returns
         -------
         DataFrame
-            See `neurosig.evaluation.statistics.compare`.
+            See `neurosig.evaluation.statistics.compare`. Pipelines that end in a dummy of scikit-learn are in a family
+            of tests of their own, and make no comparison of the others harder.
         """
+        from neurosig.evaluation.cards import dummies_of
         from neurosig.evaluation.statistics import compare
 
-        return compare(self.table)
+        return compare(self.table, dummies=dummies_of(self.meta))
 
     def plot(self) -> Figure:
         """Every subject's score with every pipeline, best pipeline first, beside chance; a panel a dataset.

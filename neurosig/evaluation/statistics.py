@@ -2,12 +2,15 @@
 
 The subject is the unit. Sessions of one subject are averaged before anything is computed, because they are not
 independent observations, and folds never enter a test: their training parts overlap.
+
+Pipelines that ignore the signals (scikit-learn's dummies) have no place in the family of tests that compares pipelines:
+what differs from a dummy is a question of its own, with a family of its own in `compare`.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,8 +105,9 @@ def compare(
     n_resamples: int = 9999,
     random_state: int = 42,
     correction: str = "holm",
+    dummies: Collection[str] = (),
 ) -> pd.DataFrame:
-    """All pairs of pipelines, paired across subjects.
+    """All pairs of pipelines, paired across subjects, and each pipeline against the dummies.
 
     Parameters
     ----------
@@ -116,16 +120,18 @@ def compare(
     random_state : int
         Seed of that sampling.
     correction : {"holm", "bonferroni"}
-        For the number of pairs.
+        For the number of pairs of a family.
+    dummies : collection of str
+        Pipelines that ignore the signals. They are not compared with one another.
 
     Returns
     -------
     pandas.DataFrame
-        One row per data set, evaluation and pair. Columns: dataset and evaluation (if the table has them),
-        ``pipeline_a``, ``pipeline_b`` (a has the higher mean), ``n`` (subjects scored with both), ``mean_a``,
+        One row per data set, evaluation and pair. Columns: dataset and evaluation (if the table has them), ``family``
+        ("pipelines" are pairs without a dummy, "chance" those of a pipeline and a dummy), ``pipeline_a``, ``pipeline_b`` (a has the higher mean), ``n`` (subjects scored with both), ``mean_a``,
         ``mean_b``, ``difference`` (a - b), ``ci_low``, ``ci_high`` (t interval of the difference), ``p`` (two-sided
-        sign-flip permutation test of the mean difference), ``p_corrected`` (over all pairs of that data set and
-        evaluation), ``p_wilcoxon`` (two-sided signed-rank test), ``p_wilcoxon_corrected``, ``p_minimum`` (smallest p
+        sign-flip permutation test of the mean difference), ``p_corrected`` (over the pairs of that data set,
+        evaluation and family, so that a dummy makes no comparison of pipelines harder), ``p_wilcoxon`` (two-sided signed-rank test), ``p_wilcoxon_corrected``, ``p_minimum`` (smallest p
         that n subjects allow), ``p_greater`` and ``p_less`` (one-sided, what `combine_datasets` takes),
         ``effect_size`` (Cohen's d_z: mean over sd of the differences), ``effect_size_hedges`` (the same without its
         small-sample bias), ``rank_biserial`` (matched pairs, -1 to 1), and ``note``.
@@ -152,17 +158,21 @@ def compare(
         means = scores.groupby(level="subject", sort=False).mean().mean().fillna(-np.inf)
         ranked = sorted(scores.columns, key=lambda name: (-means[name], name))
         rows = [
-            dict(zip(outer, key, strict=True)) | _compare_pair(scores, a, b, confidence, n_resamples, random_state)
+            dict(zip(outer, key, strict=True))
+            | {"family": "chance" if {a, b} & set(dummies) else "pipelines"}
+            | _compare_pair(scores, a, b, confidence, n_resamples, random_state)
             for a, b in itertools.combinations(ranked, 2)
+            if not {a, b} <= set(dummies)
         ]
         if rows:
             blocks.append(pd.DataFrame(rows))
-    columns = [*outer, *_PAIR_COLUMNS]
+    columns = [*outer, "family", *_PAIR_COLUMNS]
     if not blocks:
         return pd.DataFrame(columns=columns)
     for block in blocks:
-        block["p_corrected"] = correct(block["p"], correction)
-        block["p_wilcoxon_corrected"] = correct(block["p_wilcoxon"], correction)
+        for _, family in block.groupby("family"):
+            for name in ("p", "p_wilcoxon"):
+                block.loc[family.index, f"{name}_corrected"] = correct(family[name], correction)
     return pd.concat(blocks, ignore_index=True)[columns]
 
 
@@ -177,10 +187,10 @@ def combine_datasets(pairs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per evaluation and pair: ``pipeline_a``, ``pipeline_b`` (the first leads over all), ``n_datasets``,
+        One row per evaluation and pair: ``family``, ``pipeline_a``, ``pipeline_b`` (the first leads over all), ``n_datasets``,
         ``n`` (subjects), ``difference`` (weighted by n), ``effect_size`` (d_z, weighted by sqrt(n)), ``p``
         (two-sided; the one-sided p values combined by Stouffer's method with weights sqrt(n), as in MOABB's
-        meta-analysis) and ``p_corrected`` (Holm). Pairs found in one data set only keep that data set's one-sided
+        meta-analysis) and ``p_corrected`` (Holm, within a family). Pairs found in one data set only keep that data set's one-sided
         test.
 
     Raises
@@ -194,7 +204,7 @@ def combine_datasets(pairs: pd.DataFrame) -> pd.DataFrame:
     needed = ("dataset", "pipeline_a", "pipeline_b", "p_greater", "p_less", "n")
     if missing := [name for name in needed if name not in pairs]:
         raise InputError(f"expected what compare() returns for several data sets; missing: {', '.join(missing)}")
-    outer = ["evaluation"] if "evaluation" in pairs else []
+    outer = [name for name in ("evaluation", "family") if name in pairs]
     known = _turn_to_one_order(pairs[pairs["p_greater"].notna()])
     rows = []
     for key, part in known.groupby([*outer, "pipeline_a", "pipeline_b"], sort=False, observed=True, dropna=False):

@@ -207,14 +207,8 @@ def compare_pipelines(table: pd.DataFrame, level: str = "trial", correction: str
         condition and family, so that a dummy makes no comparison of pipelines harder. Two dummies are not compared.
     """
     people = people_scores(table, level).rename(columns={"condition": "evaluation"})
-    pairs = compare(people, correction=correction).rename(columns={"evaluation": "condition"})
-    dummies = [pairs[name].isin(dummy_names(table)).to_numpy(dtype=int) for name in ("pipeline_a", "pipeline_b")]
-    pairs.insert(pairs.columns.get_loc("condition") + 1, "family", np.where(sum(dummies) == 0, "pipelines", "chance"))
-    pairs = pairs[sum(dummies) < 2].reset_index(drop=True)
-    for _, rows in pairs.groupby(["dataset", "condition", "family"], sort=False):
-        for name in ("p", "p_wilcoxon"):
-            pairs.loc[rows.index, f"{name}_corrected"] = correct(rows[name], correction)
-    return pairs
+    pairs = compare(people, correction=correction, dummies=dummy_names(table))
+    return pairs.rename(columns={"evaluation": "condition"})
 
 
 def compare_conditions(table: pd.DataFrame, level: str = "trial", correction: str = "holm") -> pd.DataFrame:

@@ -16,17 +16,15 @@ from torch import nn
 
 from neurosig._version import __version__
 from neurosig.core.errors import StorageError, UsageError
-from neurosig.core.files import atomic_path
 from neurosig.core.hub import local_folder
-from neurosig.core.persistence import load_arrays, save_arrays
+from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.signals import SignalSpec
 from neurosig.models.net_module import build_module, module_path, resolve_module
 from neurosig.training.device import resolve_device, seeded
 
 __all__ = ["FORMAT", "NetStorage", "stored_module"]
 
-FORMAT = "neurosig-network"
-FORMAT_VERSION = 1
+FORMAT = PretrainedFormat("neurosig-network", 1, "network")
 
 # What a fitted estimator knows, beside the weights, in JSON-like types
 _PLAIN = (
@@ -138,27 +136,8 @@ class NetStorage:
             If a parameter cannot be written as JSON.
         """
         check_is_fitted(self)
-        target = Path(folder)
-        if target.exists() and (not target.is_dir() or any(target.iterdir())):
-            try:
-                _read_config(target)
-            except StorageError as error:
-                raise StorageError(
-                    f"cannot save a network at {target}: other files are in the way; choose a new or empty folder"
-                ) from error
         config = self._config(scores, licence)
-        try:
-            text = json.dumps(config, indent=2)
-        except (TypeError, ValueError) as error:
-            raise UsageError(
-                f"cannot save {type(self).__name__}: a parameter is not plain text, numbers or lists ({error})"
-            ) from error
-        with atomic_path(target) as place:
-            place.mkdir()
-            (place / "config.json").write_text(text + "\n", encoding="utf-8")
-            save_arrays(place / "model.safetensors", _arrays(self.module_))
-            (place / "README.md").write_text(model_card(config) if card is None else card, encoding="utf-8")
-        return target
+        return FORMAT.write(folder, config, _arrays(self.module_), model_card(config) if card is None else card)
 
     @classmethod
     def from_pretrained(
@@ -197,11 +176,8 @@ class NetStorage:
             If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
         """
         place = local_folder(folder, revision)
-        config = _read_config(place)
-        if config.get("estimator") != cls.__name__:
-            raise StorageError(
-                f"{place} holds a {config.get('estimator')}, not a {cls.__name__}; read it with that class"
-            )
+        config = FORMAT.read_config(place)
+        FORMAT.check_estimator(place, config, cls.__name__)
         try:
             stored = {**config["params"], **params}
             if module is not None:
@@ -216,7 +192,7 @@ class NetStorage:
             vars(estimator).update({name: fitted[name] for name in _PLAIN if name in fitted})
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        estimator._weights = load_arrays(place / "model.safetensors")
+        estimator._weights = FORMAT.read_arrays(place)
         _ = estimator.module_  # now, so that what does not fit is said now
         return estimator
 
@@ -237,8 +213,6 @@ class NetStorage:
         if classes is not None:
             fitted["classes"] = {"values": classes.tolist(), "dtype": classes.dtype.str}
         return {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
             "estimator": type(self).__name__,
             "params": params,
             "fitted": json.loads(json.dumps(fitted, default=_number)),
@@ -298,7 +272,7 @@ def model_card(config: dict[str, Any]) -> str:
 
 def stored_module(folder: str | os.PathLike) -> str:
     """The network that a folder of `save_pretrained` says it holds, as `module_path` gives it."""
-    return str(_read_config(Path(folder)).get("params", {}).get("module"))
+    return str(FORMAT.read_config(folder).get("params", {}).get("module"))
 
 
 def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
@@ -307,20 +281,3 @@ def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
 
 def _number(value: Any) -> Any:
     return value.item()
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise StorageError(f"{folder} is not a saved network: it has no config.json") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"cannot read {folder / 'config.json'}: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise StorageError(f"{folder} is not a saved network: its config.json was written by something else")
-    if config.get("format_version") != FORMAT_VERSION:
-        raise StorageError(
-            f"{folder} was saved in format {config.get('format_version')!r}, this neurosig {__version__} reads format "
-            f"{FORMAT_VERSION}; install the neurosig that wrote it"
-        )
-    return config

@@ -1,4 +1,4 @@
-"""How NeuroRVQ's foundation model is fine-tuned: learning rates by layer, and their course over epochs."""
+"""How NeuroRVQ's foundation model is fine-tuned: learning rates by layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from neurosig.core.errors import UsageError
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
 
-__all__ = ["epoch_factor", "layer_decay_groups"]
+__all__ = ["layer_decay_groups"]
 
 
 def layer_decay_groups(
@@ -54,25 +54,6 @@ def layer_decay_groups(
             power = depth + 1 - _block(published, depth)
         groups.append({"name": published, "params": [parameters[ours]], "lr": lr * decay**power})
     return groups
-
-
-def epoch_factor(epoch: int, n_epochs: int = 20, n_warmup: int = 4, lowest: float = 0.1) -> float:
-    """Factor on the learning rates in an epoch, counted from 0: straight up from `lowest`, then straight down to it.
-
-    Parameters
-    ----------
-    epoch, n_epochs, n_warmup : int
-        The epoch, how many there are, and how many it takes to reach 1.
-    lowest : float
-        Factor at the start, and towards the end.
-
-    Returns
-    -------
-    float
-    """
-    if epoch < n_warmup:
-        return lowest + (1 - lowest) * epoch / n_warmup
-    return 1 - (1 - lowest) * min(1.0, (epoch - n_warmup) / max(1, n_epochs - n_warmup))
 
 
 def _block(published: str, depth: int) -> int:

@@ -86,11 +86,15 @@ def whole_cohort(
     list of str
         What is not alike in the folder.
     """
-    earlier, others = earlier_outcomes(out, outcomes, options)
+    earlier, others, renamed = earlier_outcomes(out, outcomes, options)
     every = sorted([*outcomes, *earlier], key=lambda outcome: _place(outcome.source))
     remarks = []
     if others:
         remarks.append(f"{_were(others)} in the folder made with other options, and not on this page")
+    if renamed:
+        remarks.append(
+            f"{_were(renamed)} in the folder under another name too: it counts once, take the other one away"
+        )
     if old := made_by_other_software(every):
         remarks.append(
             f"{_were(old)} made by another version, or other source, of the software: clean again to have all alike"
@@ -100,7 +104,7 @@ def whole_cohort(
 
 def earlier_outcomes(
     out: str | Path, outcomes: Sequence[Outcome], options: CleaningOptions
-) -> tuple[list[Outcome], int]:
+) -> tuple[list[Outcome], int, int]:
     """What earlier calls with the same options left in a folder.
 
     Parameters
@@ -118,15 +122,21 @@ def earlier_outcomes(
         One for each recording whose files are all there, by subject, session and run; their state is "skipped".
     int
         Recordings in the folder that were made with other options.
+    int
+        Those of the last call that are there under another name as well; they do not count again.
     """
     known = {outcome.files["record"].resolve() for outcome in outcomes if outcome.record}
+    same = {outcome.record["recording"] for outcome in outcomes if outcome.record}
     wanted = _plain(options.to_dict())
-    found, others = [], 0
+    found, others, renamed = [], 0, 0
     for path, record in _records(Path(out)):
         if path.resolve() in known:
             continue
         if record["options"] != wanted:
             others += 1
+            continue
+        if record.get("recording") in same:
+            renamed += 1
             continue
         stem = path.name.removesuffix(ENDINGS["record"])
         files = {name: path.with_name(stem + ending) for name, ending in ENDINGS.items()}
@@ -134,7 +144,7 @@ def earlier_outcomes(
         if {"epochs", "average"} <= set(files) and all_there(record, files):
             source = Source(str(record["subject"]), str(record["session"]), str(record["run"]), task=record.get("task"))
             found.append(Outcome(source, "skipped", files, record))
-    return found, others
+    return found, others, renamed
 
 
 def made_by_other_software(outcomes: Sequence[Outcome]) -> int:
@@ -166,6 +176,12 @@ def find_cohort_outliers(outcomes: Sequence[Outcome], options: CleaningOptions) 
 
     from neurosig.preprocessing.faster import find_outlier_subjects
 
+    tasks = sorted({outcome.source.task or "none" for outcome in outcomes if outcome.record})
+    if len(tasks) > 1:
+        return None, (
+            f"recordings of several tasks ({listed(tasks)}): what differs may be the task; to compare subjects, clean "
+            "each task into a folder of its own"
+        )
     averages: dict[str, list[mne.Evoked]] = {}
     for outcome in outcomes:
         if not outcome.record:

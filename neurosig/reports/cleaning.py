@@ -63,7 +63,9 @@ def write_recording_report(cleaned: Cleaned, record: Mapping[str, Any], path: st
         "cleaning.html.j2",
         kind="Cleaning of a recording",
         title=", ".join(
-            f"{name} {record[name.lower()]}" for name in ("Subject", "session", "task", "run") if record.get(name.lower())
+            f"{name} {record[name.lower()]}"
+            for name in ("Subject", "session", "task", "run")
+            if record.get(name.lower())
         ),
         lede=f"{summary['channels']} channels at {record['sfreq']:g} Hz; {count(summary['trials'], 'trial')}: "
         + ", ".join(f"{each['cut']} × {name}" for name, each in record["events"].items()),

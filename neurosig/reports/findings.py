@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from neurosig.evaluation.cards import dummies_of
 from neurosig.evaluation.cautions import FEW_SUBJECTS, IMBALANCE
 from neurosig.reports.drawing import metric_label
 from neurosig.reports.page import format_number, format_p
@@ -145,7 +146,7 @@ def warn(table: pd.DataFrame, summary: pd.DataFrame, meta: Mapping[str, Any], me
             )
         )
     notices += _failures(table)
-    weak = summary[(summary["mean"] <= summary["chance"]) & ~summary["pipeline"].isin(_dummies(meta))]
+    weak = summary[(summary["mean"] <= summary["chance"]) & ~summary["pipeline"].isin(dummies_of(meta))]
     for row in weak.itertuples():
         notices.append(
             Notice(
@@ -201,15 +202,10 @@ def glossary(metric: str) -> list[tuple[str, str]]:
         (
             "Corrected p",
             "probability of a difference at least this large if the pipelines were equal, made stricter for the "
-            "number of pairs looked at (Holm)",
+            "number of pairs looked at (Holm); pairs with a dummy, which ignores the signals, are counted by themselves",
         ),
         ("Effect size", "the mean paired difference in units of its standard deviation; 0.2 is small, 0.8 large"),
     ]
-
-
-def _dummies(meta: Mapping[str, Any]) -> list[str]:
-    """Pipelines that are there to show chance: that they do not exceed it is no news."""
-    return [str(card.get("name")) for card in meta.get("pipelines", ()) if "Dummy" in str(card.get("steps"))]
 
 
 def _failures(table: pd.DataFrame) -> Iterable[Notice]:

@@ -14,7 +14,17 @@ from torch.utils.data import Dataset
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["BLOCK_BYTES", "BUFFER_BYTES", "Batches", "Target", "Trials", "is_stream"]
+__all__ = [
+    "BLOCK_BYTES",
+    "BUFFER_BYTES",
+    "Batches",
+    "OfCollection",
+    "SeveralBatches",
+    "Target",
+    "Trials",
+    "is_stream",
+    "signals_of",
+]
 
 # Streamed trials are read in blocks of about this size; so many bytes of them are shuffled together, if not told
 BLOCK_BYTES = 8 << 20
@@ -35,6 +45,26 @@ class Target(NamedTuple):
 
     y: Any
     weight: torch.Tensor | None
+
+
+class OfCollection(NamedTuple):
+    """Signals of a batch, and which of several collections they are of.
+
+    Parameters
+    ----------
+    signals : tensor of shape (n_windows, n_channels, n_times)
+        Windows.
+    number : int64 tensor of shape (n_windows,)
+        The collection, the same for all.
+    """
+
+    signals: torch.Tensor
+    number: torch.Tensor
+
+
+def signals_of(X: torch.Tensor | OfCollection) -> torch.Tensor:
+    """Signals of a batch, of whatever kind it is."""
+    return X.signals if isinstance(X, OfCollection) else X
 
 
 def is_stream(X: Any) -> bool:
@@ -259,6 +289,42 @@ class Batches(Dataset):
         if self.augment is not None:
             X, y = self.augment(X, y)
         return X, Target(y, weight)
+
+
+class SeveralBatches(Dataset):
+    """Batches of several collections, whose windows differ in channels or length; each batch is of one of them.
+
+    Parameters
+    ----------
+    parts : list of Batches
+        One a collection. They share one generator, or none of them has one.
+
+    Attributes
+    ----------
+    trials : list of Trials
+        Of the collections.
+    generator : torch.Generator or None
+        Draws whose batch comes next, anew for each epoch; without one the collections come one after the other.
+    """
+
+    augment = None
+
+    def __init__(self, parts: list[Batches]):
+        self.parts = parts
+        self.trials = [part.trials for part in parts]
+        self.generator = parts[0].generator
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __iter__(self) -> Iterator[tuple[OfCollection, Target]]:
+        owner = torch.repeat_interleave(torch.arange(len(self.parts)), torch.tensor([len(part) for part in self.parts]))
+        if self.generator is not None:
+            owner = owner[torch.randperm(len(owner), generator=self.generator)]
+        running = [iter(part) for part in self.parts]
+        for number in owner.tolist():
+            X, target = next(running[number])
+            yield OfCollection(X, torch.full((len(X),), number)), target
 
 
 def as_tensor(X: np.ndarray) -> torch.Tensor:

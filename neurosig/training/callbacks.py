@@ -12,6 +12,8 @@ from skorch.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neurosig.core.errors import InputError
+from neurosig.training.batches import signals_of
+from neurosig.training.schedules import follow_rates, warmup_cosine, warmup_linear
 from neurosig.training.settings import TrainingSettings
 from neurosig.training.stopping import StoppingRule
 
@@ -39,7 +41,7 @@ class FiniteLoss(Callback):
             return
         epoch, number = net.first_epoch + len(net.history), len(net.history[-1, "batches"])
         where = f"epoch {epoch}, {'training' if training else 'validation'} batch {number}"
-        if not torch.isfinite(batch[0]).all():
+        if not torch.isfinite(signals_of(batch[0])).all():
             raise InputError(
                 f"the signals hold NaN or inf in {where}: drop or repair those trials, or look at the augmentation"
             )
@@ -58,11 +60,14 @@ class Scores(Callback):
         Where the rows are added.
     classes : bool
         Whether targets are class numbers, so that there is an accuracy.
+    parts : tuple of str
+        Names of what the module gives beside the loss, if it gives losses, see `SelfSupervised`.
     """
 
-    def __init__(self, rows: list[dict[str, Any]], classes: bool):
+    def __init__(self, rows: list[dict[str, Any]], classes: bool, parts: tuple[str, ...] = ()):
         self.rows = rows
         self.classes = classes
+        self.parts = parts
 
     def on_epoch_begin(self, net, **kwargs):
         """Start the clock and the sums."""
@@ -70,19 +75,23 @@ class Scores(Callback):
         self.sums = {"train": 0.0, "valid": 0.0}
         self.weights = {"train": 0.0, "valid": 0.0}
         self.right = self.judged = 0.0
+        self.part_sums = {(part, name): 0.0 for part in ("train", "valid") for name in self.parts}
 
     def on_batch_end(self, net, batch=None, training=False, loss=None, y_pred=None, **kwargs):
         """Add a batch to the sums."""
         part = "train" if training else "valid"
         target = batch[1]
         # what the loss of the batch was divided by, so that the sums do not depend on how trials fell into batches
-        weight = net.criterion_.total_weight(target, len(batch[0]))
+        n = len(signals_of(batch[0]))
+        weight = net.criterion_.total_weight(target, n)
         self.sums[part] += net.history[-1, "batches", -1, f"{part}_loss"] * weight
         self.weights[part] += weight
+        for i, name in enumerate(self.parts, start=1):
+            self.part_sums[part, name] += float(y_pred[0, i]) * weight
         if not training and self.classes:
             right = (y_pred.argmax(dim=1) == target.y).to(torch.float32)
             self.right += float((right if target.weight is None else right * target.weight).sum())
-            self.judged += float(len(batch[0]) if target.weight is None else target.weight.sum())
+            self.judged += float(n if target.weight is None else target.weight.sum())
 
     def on_epoch_end(self, net, **kwargs):
         """Write the row."""
@@ -91,6 +100,9 @@ class Scores(Callback):
             row["valid_loss"] = self.sums["valid"] / self.weights["valid"]
             if self.classes:
                 row["valid_accuracy"] = self.right / self.judged
+        for (part, name), total in self.part_sums.items():
+            if self.weights[part]:
+                row[f"{part}_{name}"] = total / self.weights[part]
         row["lr"] = float(net.optimizer_.param_groups[0]["lr"])
         row["seconds"] = time.perf_counter() - self.started
         self.rows.append(net.agreed(row))
@@ -230,6 +242,13 @@ class Schedule(Callback):
         schedulers = torch.optim.lr_scheduler
         if self.settings.schedule == "cosine":
             self.scheduler = schedulers.CosineAnnealingLR(optimizer, self.settings.max_epochs)
+        elif self.settings.schedule == "warmup_cosine":
+            n, rise = self.settings.max_epochs * self.n_batches, round(self.settings.warmup * self.n_batches)
+            rates = warmup_cosine(n, self.settings.lr, self.settings.final_lr, rise)
+            self.scheduler = follow_rates(optimizer, rates, self.settings.lr)
+        elif self.settings.schedule == "warmup_linear":
+            epochs, rise = self.settings.max_epochs, self.settings.warmup
+            self.scheduler = schedulers.LambdaLR(optimizer, lambda epoch: warmup_linear(epoch, epochs, rise))
         elif self.settings.schedule == "one_cycle":
             steps = self.settings.max_epochs * self.n_batches
             self.scheduler = schedulers.OneCycleLR(optimizer, self.settings.lr, total_steps=steps)
@@ -238,6 +257,8 @@ class Schedule(Callback):
 
     def on_batch_end(self, net, training=False, **kwargs):
         """Step, where the schedule goes by batches."""
+        if training and self.settings.schedule == "warmup_cosine":
+            self.scheduler.step()
         # the scheduler would warn of a step that it has not seen the optimizer take, which one skipped for fp16 is
         if training and self.settings.schedule == "one_cycle":
             state = self.scheduler.last_epoch + 1
@@ -246,18 +267,20 @@ class Schedule(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Step, where the schedule goes by epochs."""
-        if self.settings.schedule == "cosine":
+        if self.settings.schedule in ("cosine", "warmup_linear"):
             self.scheduler.step()
         elif self.settings.schedule == "plateau":
             self.scheduler.step(self.rows[-1].get("valid_loss", self.rows[-1]["train_loss"]))
 
     def state_dict(self) -> dict[str, Any]:
         """The scheduler's state."""
-        return copy.deepcopy(self.scheduler.state_dict())
+        # the rules of LambdaLR are functions, made anew
+        return copy.deepcopy({k: v for k, v in self.scheduler.state_dict().items() if k != "lr_lambdas"})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        self.scheduler.load_state_dict(state)
+        rules = {"lr_lambdas": [None] * len(self.scheduler.base_lrs)} if hasattr(self.scheduler, "lr_lambdas") else {}
+        self.scheduler.load_state_dict({**state, **rules})
 
 
 class Progress(Callback):

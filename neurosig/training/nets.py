@@ -15,7 +15,7 @@ from torch import nn
 
 from neurosig.core.errors import UsageError
 from neurosig.training.augmentation import mixed_loss
-from neurosig.training.batches import Batches, Target
+from neurosig.training.batches import Batches, SeveralBatches, Target
 from neurosig.training.callbacks import (
     BestWeights,
     FiniteLoss,
@@ -216,8 +216,8 @@ def _full(output: torch.Tensor) -> torch.Tensor:
 
 def train_network(
     module: nn.Module,
-    train: Batches,
-    valid: Batches | None,
+    train: Batches | SeveralBatches,
+    valid: Batches | SeveralBatches | None,
     settings: TrainingSettings,
     *,
     loss: Callable[..., torch.Tensor] | None = None,
@@ -226,6 +226,7 @@ def train_network(
     frozen: tuple[nn.Module, ...] = (),
     identity: dict[str, Any] | None = None,
     process: Any = None,
+    parts: tuple[str, ...] = (),
 ) -> TrainingRecord:
     """Train a module in place.
 
@@ -233,8 +234,9 @@ def train_network(
     ----------
     module : nn.Module
         The network, (n_windows, n_channels, n_times) -> (n_windows, n_outputs). Afterwards it holds the best weights
-        (the last ones where nothing validates) and is in evaluation mode.
-    train, valid : Batches
+        (the last ones where nothing validates) and is in evaluation mode. Where it has ``learning_rates()``, a mapping
+        of the names of parameters to factors on the learning rate, these hold.
+    train, valid : Batches or SeveralBatches
         What is trained on, and what validates; None validates nothing, and no rule stops the training.
     settings : TrainingSettings
         How.
@@ -250,6 +252,8 @@ def train_network(
         What makes this training the one that it is, JSON-like, for `settings.checkpoint`.
     process : SingleProcess or Accelerated, optional
         Which of several devices this is.
+    parts : tuple of str
+        Names of the parts of the loss that the module gives beside it, see `SelfSupervised`; they stand in the history.
 
     Returns
     -------
@@ -278,11 +282,17 @@ def train_network(
     progress = Progress(rows, settings.max_epochs) if settings.show_progress and process.is_main else None
     # batches of what the network's first part gives need the rest of it only
     stepped = LearningPart if isinstance(train.trials, PreparedTrials) else _as_it_is
+    options: dict[str, Any] = {"optimizer__weight_decay": settings.weight_decay}
+    if settings.betas is not None:
+        options["optimizer__betas"] = settings.betas
+    if hasattr(module, "learning_rates"):
+        rates = module.learning_rates()  # type: ignore[operator]
+        options["optimizer__param_groups"] = [(name, {"lr": settings.lr * rate}) for name, rate in rates.items()]
     net = _Net(
         stepped(module),
         criterion=criterion,
         optimizer=getattr(torch.optim, settings.optimizer),
-        optimizer__weight_decay=settings.weight_decay,
+        **options,
         lr=settings.lr,
         max_epochs=settings.max_epochs,
         callbacks=None,
@@ -301,7 +311,7 @@ def train_network(
     checkpoint = None
     if settings.checkpoint is not None:
         checkpoint = Checkpoint(settings.checkpoint, identity or {}, rows, train, best, schedule, average, process)
-    wanted: list[tuple[str, Any]] = [("finite", FiniteLoss()), ("scores", Scores(rows, classes))]
+    wanted: list[tuple[str, Any]] = [("finite", FiniteLoss()), ("scores", Scores(rows, classes, parts))]
     if settings.clip_norm is not None:
         from skorch.callbacks import GradientNormClipping
 

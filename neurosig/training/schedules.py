@@ -9,7 +9,7 @@ import torch
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["follow_rates", "warmup_cosine"]
+__all__ = ["follow_rates", "warmup_cosine", "warmup_linear"]
 
 
 def warmup_cosine(n_steps: int, lr: float, final_lr: float = 0.0, warmup: int = 0) -> np.ndarray:
@@ -46,16 +46,17 @@ def warmup_cosine(n_steps: int, lr: float, final_lr: float = 0.0, warmup: int = 
     return np.concatenate([np.linspace(0, lr, warmup), final_lr + (lr - final_lr) * share])
 
 
-def follow_rates(optimizer: torch.optim.Optimizer, rates: np.ndarray) -> torch.optim.lr_scheduler.LambdaLR:
+def follow_rates(optimizer: torch.optim.Optimizer, rates: np.ndarray, lr: float) -> torch.optim.lr_scheduler.LambdaLR:
     """A torch scheduler that sets these rates one after the other and keeps the last.
 
     Parameters
     ----------
     optimizer : torch.optim.Optimizer
-        Its groups keep their ratios: each gets its own rate times `rates` over the largest of `rates`. So build it with
-        that largest rate.
+        Its groups keep their ratios: each gets its own rate times `rates` over `lr`.
     rates : array of shape (n_steps,)
         From `warmup_cosine`.
+    lr : float
+        The rate that the optimizer was built with.
 
     Returns
     -------
@@ -69,5 +70,26 @@ def follow_rates(optimizer: torch.optim.Optimizer, rates: np.ndarray) -> torch.o
     """
     if not len(rates) or not np.max(rates) > 0:
         raise UsageError("expected at least one learning rate above zero")
-    factors = (np.asarray(rates, dtype=float) / np.max(rates)).tolist()
+    factors = (np.asarray(rates, dtype=float) / lr).tolist()
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: factors[min(step, len(factors) - 1)])
+
+
+def warmup_linear(epoch: int, n_epochs: int = 20, warmup: float = 4, lowest: float = 0.1) -> float:
+    """Factor on the learning rates in an epoch, counted from 0: straight up from `lowest`, then straight down to it.
+
+    Parameters
+    ----------
+    epoch, n_epochs : int
+        The epoch, and how many there are.
+    warmup : float
+        How many it takes to reach 1.
+    lowest : float
+        Factor at the start, and towards the end.
+
+    Returns
+    -------
+    float
+    """
+    if epoch < warmup:
+        return lowest + (1 - lowest) * epoch / warmup
+    return 1 - (1 - lowest) * min(1.0, (epoch - warmup) / max(1, n_epochs - warmup))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from neurosig.core.errors import UsageError
 
 __all__ = ["PRECISIONS", "SCHEDULES", "STOPPINGS", "TrainingSettings", "optimizer_names"]
 
-SCHEDULES = (None, "cosine", "one_cycle", "plateau")
+SCHEDULES = (None, "cosine", "one_cycle", "plateau", "warmup_cosine", "warmup_linear")
 STOPPINGS = (None, "loss", "comparison")
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # these need several evaluations a step, gradients or weights of another kind, or take no weight_decay
@@ -43,14 +44,22 @@ class TrainingSettings:
         Name in `torch.optim`.
     weight_decay : float
         Handed to the optimizer.
-    schedule : {None, "cosine", "one_cycle", "plateau"}
+    schedule : {None, "cosine", "one_cycle", "plateau", "warmup_cosine", "warmup_linear"}
         Course of the learning rate: constant; half a cosine to zero over `max_epochs`; up and down once, batch by
-        batch; a tenth after 5 epochs without a lower validation loss (training loss where nothing validates).
+        batch; a tenth after 5 epochs without a lower validation loss (training loss where nothing validates); from zero
+        to `lr` over `warmup` epochs and along half a cosine to `final_lr`, batch by batch; from a tenth to `lr` over
+        `warmup` epochs and straight down to a tenth, epoch by epoch.
+    warmup : float
+        Epochs that the last two schedules rise.
+    final_lr : float
+        Where "warmup_cosine" ends.
     stopping : {None, "loss", "comparison"}
         Which rule stops the training and picks the best weights, see `neurosig.training.stopping`.
     patience : int or None
         Epochs without improvement that the rule allows; None never stops before `max_epochs`, the best weights are
         still taken.
+    betas : tuple of float, or None
+        Handed to optimizers of Adam's family; None leaves torch's.
     clip_norm : float or None
         Largest norm of the gradient of all parameters together.
     precision : {"float32", "bfloat16", "float16"}
@@ -82,6 +91,9 @@ class TrainingSettings:
     schedule: str | None = None
     stopping: str | None = "loss"
     patience: int | None = 15
+    warmup: float = 0.0
+    final_lr: float = 0.0
+    betas: tuple[float, float] | None = None
     clip_norm: float | None = None
     precision: str = "float32"
     ema: float | None = None
@@ -98,6 +110,9 @@ class TrainingSettings:
                "a whole number above 0, or None", self)  # fmt: skip
         _check(_is_number(self.lr) and self.lr > 0, "lr", "a number above 0", self)
         _check(_is_number(self.weight_decay) and self.weight_decay >= 0, "weight_decay", "a number not below 0", self)
+        for name in ("warmup", "final_lr"):
+            _check(_is_number(getattr(self, name)) and getattr(self, name) >= 0, name, "a number not below 0", self)
+        _check(self.warmup <= self.max_epochs, "warmup", f"at most max_epochs={self.max_epochs}", self)
         _check(self.clip_norm is None or (_is_number(self.clip_norm) and self.clip_norm > 0), "clip_norm",
                "a number above 0, or None", self)  # fmt: skip
         _check(self.ema is None or (_is_number(self.ema) and 0 < self.ema < 1), "ema",
@@ -106,6 +121,12 @@ class TrainingSettings:
         _check_option("stopping", self.stopping, STOPPINGS)
         _check_option("precision", self.precision, tuple(PRECISIONS))
         _check_option("optimizer", self.optimizer, tuple(optimizer_names()))
+        if self.betas is not None:
+            object.__setattr__(self, "betas", tuple(self.betas))
+            _check(len(self.betas) == 2 and all(_is_number(b) and 0 <= b < 1 for b in self.betas), "betas",
+                   "two numbers not below 0 and below 1, or None", self)  # fmt: skip
+            _check("betas" in inspect.signature(getattr(torch.optim, self.optimizer)).parameters, "betas",
+                   f"None for {self.optimizer}, which has none", self)  # fmt: skip
 
 
 def _check(fine: bool, name: str, expected: str, settings: TrainingSettings) -> None:

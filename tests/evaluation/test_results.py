@@ -72,6 +72,10 @@ def test_ranking_and_comparison_are_over_subjects(results):
     assert ranking["mean"].iloc[0] == pytest.approx(by_subject.mean())
     assert ranking["n"].iloc[0] == 4
     assert results.compare()["n"].tolist() == [4]
+    assert results.compare()["family"].tolist() == ["chance"]
+    for card in results.meta["pipelines"]:  # as results stored by an earlier version have it
+        del card["kind"]
+    assert results.compare()["family"].tolist() == ["chance"]
 
 
 def test_the_figure_shows_every_subject(results):

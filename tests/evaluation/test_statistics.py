@@ -42,6 +42,24 @@ def test_sessions_of_a_subject_are_one_observation(rng):
     pd.testing.assert_frame_equal(compare(once), compare(thrice))
 
 
+def test_dummies_have_a_family_of_their_own():
+    """Six subjects who all gain: p is 2 / 2**6; Holm's factors are the numbers of pairs, by hand."""
+    steps = np.arange(1, 7) / 100
+    scores = {"a": 0.8 + 3 * steps, "b": 0.7 + steps, "guess": 0.4 + 0 * steps, "coin": 0.3 + 0 * steps}
+    one, other = make_table(scores), make_table(scores).assign(dataset="another")
+    pairs = compare(pd.concat([one, other]), dummies=["guess", "coin"])
+    assert pairs["family"].value_counts().to_dict() == {"pipelines": 2, "chance": 8}  # no dummy against a dummy
+    for column in ("p_corrected", "p_wilcoxon_corrected"):
+        assert_allclose(pairs[column], np.where(pairs["family"] == "pipelines", 1, 4) * 2 / 64)
+    alone = compare(one[one["pipeline"].isin(["a", "b"])])
+    own = pairs[(pairs["family"] == "pipelines") & (pairs["dataset"] == one["dataset"].iloc[0])]
+    pd.testing.assert_frame_equal(own.reset_index(drop=True), alone)
+    joined = combine_datasets(pairs).set_index("family")
+    assert joined.loc["pipelines", "p_corrected"] == joined.loc["pipelines", "p"]
+    assert_allclose(joined.loc["chance", "p_corrected"], 4 * joined.loc["chance", "p"].max())
+    assert compare(one[one["pipeline"] == "coin"], dummies=["coin"]).empty
+
+
 def test_a_subject_with_more_sessions_weighs_no_more():
     table = pd.DataFrame(
         {"subject": ["1", "1", "1", "2"], "session": list("0120"), "pipeline": "p", "score": [1.0, 1.0, 1.0, 0.0]}

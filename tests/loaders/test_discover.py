@@ -109,6 +109,9 @@ def test_bids_entities_choose(tmp_path, make_raw):
         discover(tmp_path / "bids", bids={"colour": "red"})
     with pytest.raises(InputError, match="are both subject 01, session 0, run 1"):
         discover(tmp_path / "bids")
+    every = discover(tmp_path / "bids", by_task=True)
+    assert [(item.subject, item.task) for item in every] == [
+        ("01", "hands"), ("01", "rest"), ("02", "hands"), ("02", "rest")]  # fmt: skip
 
 
 def test_files_whose_names_tell_nothing_are_runs_in_order(tmp_path, make_raw, save):
@@ -146,6 +149,9 @@ def test_nothing_there(tmp_path, make_raw, save):
 def test_two_files_of_one_subject_and_run_are_refused(data_dir):
     with pytest.raises(InputError, match="are both subject 1, session 1, run 1: they would be mixed up"):
         discover(data_dir / "muse")
+    found = discover(data_dir / "muse", by_task=True)
+    assert len(found) == 30 and [item.run for item in found if item.task == "visualn170"] == ["1", "2", "3", "4"]
+    assert {item.task for item in found} == {"visualp300", "visualn170", "visualssvep", "auditoryp300", "auditoryssaep"}
 
 
 def test_empty_bids_root(tmp_path):

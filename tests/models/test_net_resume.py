@@ -14,8 +14,8 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from neurosig.core.errors import StorageError, UsageError
-from neurosig.models import LinearNet, NetClassifier, net_data
-from neurosig.training import batches
+from neurosig.models import LinearNet, NetClassifier
+from neurosig.training import batches, trial_data
 from neurosig.training.callbacks import Scores
 from neurosig.training.checkpoint import Checkpoint
 from neurosig.training.device import set_random_states
@@ -152,7 +152,7 @@ def test_interrupt_keeps_the_checkpoint(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["zarr", "memmap"])
 def test_many_times_more_than_memory_may_hold(kind, tmp_path, monkeypatch):
     """32 MB of trials: what NumPy takes at any time is a fraction of them, and what PyTorch takes is one buffer."""
-    monkeypatch.setattr(net_data, "_PIECE", 1 << 18)
+    monkeypatch.setattr(trial_data, "_PIECE", 1 << 18)
     together, buffers = batches.Batches._together, []
 
     def noted(self, blocks, per_trial):

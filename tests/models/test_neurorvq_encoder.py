@@ -8,7 +8,7 @@ import torch
 
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.models import NeuroRVQEncoder
-from neurosig.models.neurorvq_finetuning import epoch_factor, layer_decay_groups
+from neurosig.models.neurorvq_finetuning import layer_decay_groups
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining, prediction_losses, random_masks
 
 SMALL = {"patch_size": 40, "depth": 2, "n_heads": 4}
@@ -146,15 +146,6 @@ def test_published_sizes():
     assert groups[0]["lr"] == pytest.approx(5e-4 * 0.975**275)
     backbone = [p.numel() for group in groups[:-4] for p in group["params"]]
     assert (len(backbone), sum(backbone)) == (271, 5_870_688)
-
-
-def test_rates_over_epochs():
-    factors = [epoch_factor(epoch, 20, 4) for epoch in range(21)]
-    assert factors[0] == pytest.approx(0.1)
-    assert factors[4] == 1
-    assert factors[20] == pytest.approx(0.1)
-    np.testing.assert_allclose(np.diff(factors[:5]), 0.225)
-    np.testing.assert_allclose(np.diff(factors[4:]), -0.9 / 16)
 
 
 def test_weights_of_another_head_start_a_new_one_and_the_log_says_so(caplog):

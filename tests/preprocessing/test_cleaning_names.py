@@ -6,7 +6,7 @@ import mne
 import numpy as np
 import pytest
 
-from neurosig.core.errors import UsageError
+from neurosig.core.errors import InputError, UsageError
 from neurosig.loaders.discover import discover
 from neurosig.loaders.recordings import ReadOptions, Recording
 from neurosig.preprocessing.cleaning import CleaningOptions
@@ -19,10 +19,11 @@ OPTIONS = CleaningOptions(tmin=0.0, tmax=1.0, steps=("channels",))
 OTHER = CleaningOptions(tmin=0.0, tmax=1.0, steps=())
 
 
-def write(path, seed):
+def write(path, seed, sfreq=100.0):
     """Noise with an event every two seconds."""
-    info = mne.create_info(NAMES, 100.0, "eeg", verbose="error")
-    raw = mne.io.RawArray(1e-5 * np.random.default_rng(seed).standard_normal((13, 2000)), info, verbose="error")
+    info = mne.create_info(NAMES, sfreq, "eeg", verbose="error")
+    data = 1e-5 * np.random.default_rng(seed).standard_normal((13, int(20 * sfreq)))
+    raw = mne.io.RawArray(data, info, verbose="error")
     raw.set_montage("standard_1020", verbose="error")
     raw.set_annotations(mne.Annotations(np.arange(1.0, 18.0, 2.0), 0.0, "a"))
     path.parent.mkdir(exist_ok=True)
@@ -87,7 +88,8 @@ def test_names_that_tell_nothing_keep_their_results_when_files_are_added(tmp_pat
     ("name", "label"),
     [
         ("S001R04.fif", "sub-1_ses-0_run-4"),
-        ("sub-01_ses-2_task-rest_run-3_eeg.fif", "sub-01_ses-2_run-3"),
+        ("sub-01_ses-2_task-rest_run-3_eeg.fif", "sub-01_ses-2_task-rest_run-3"),
+        ("p300_subject1_run3.fif", "sub-1_ses-0_run-3"),
         ("patientA_raw.fif", "sub-patientA_ses-0_run-0"),
         ("rest eyes-open.fif.gz", "sub-resteyesopen_ses-0_run-0"),
         ("J\u00f6rg.fif", "sub-Jorg_ses-0_run-0"),
@@ -99,6 +101,66 @@ def test_labels_come_from_the_entities_of_a_name_or_from_the_name(tmp_path, name
     path.touch()
     (source,) = sources_of(discover(path))
     assert source.label == label and source.file == str(path)
+
+
+def test_files_that_would_collide_are_told_apart_by_task_each_at_its_own_rate(tmp_path):
+    """Labels, records, page and table; who stands out is not asked across tasks."""
+    import json
+
+    import pandas as pd
+
+    from neurosig.preprocessing.cleaning_cohort import whole_cohort
+    from neurosig.preprocessing.cleaning_runs import find_cohort_outliers
+    from neurosig.reports.cleaning import write_cohort_report, write_recording_report
+
+    folder, out = tmp_path / "in", tmp_path / "out"
+    names = ["visual_p300_subject1_run1", "visual_n170_subject1_run1", "visual_p300_subject2_run1"]
+    rates = {"p300": 100.0, "n170": 200.0}
+    for seed, name in enumerate(names):
+        write(folder / f"{name}_raw.fif", seed, rates[name[7:11]])
+    with pytest.raises(InputError, match="are both subject 1"):
+        discover(folder)
+    (alone,) = clean(folder / f"{names[0]}_raw.fif", out)
+    assert alone.source.label == "sub-1_ses-0_run-1"
+    sources = sources_of(discover(folder, by_task=True))
+    outcomes = preprocess(sources, OPTIONS, out, report=write_recording_report)
+    assert [one.source.label for one in outcomes] == [
+        "sub-1_ses-0_task-visualn170_run-1",
+        "sub-1_ses-0_task-visualp300_run-1",
+        "sub-2_ses-0_task-visualp300_run-1",
+    ]
+    assert [one.state for one in outcomes] == ["cleaned"] * 3
+    told = [(one.record["task"], one.record["sfreq"]) for one in outcomes]
+    assert told == [("visualn170", 200.0), ("visualp300", 100.0), ("visualp300", 100.0)]
+    page = outcomes[0].files["report"].read_text(encoding="utf-8")
+    assert "Subject 1, session 0, task visualn170, run 1" in page
+    every, remarks = whole_cohort(out, outcomes, OPTIONS)
+    assert every == outcomes  # that of the first call is the same recording, which counts once
+    assert "1 recording was in the folder under another name too" in remarks[0]
+    outliers, note = find_cohort_outliers(every, OPTIONS)
+    assert outliers is None and "several tasks (visualn170, visualp300)" in note
+    files = write_cohort_report(every, OPTIONS, out, outliers=outliers, note=note)
+    assert pd.read_csv(files["table"])["task"].tolist() == ["visualn170", "visualp300", "visualp300"]
+    assert json.loads(files["record"].read_text())["recordings"][0]["task"] == "visualn170"
+    assert "task-visualn170" in files["report"].read_text(encoding="utf-8")
+    (again, *_), _ = whole_cohort(out, outcomes[1:], OPTIONS)  # what an earlier call left keeps its task
+    assert again.source.task == "visualn170" and again.state == "skipped"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mueller_run1", "schmidt_run1"),  # no subject is told: these may be two people
+        ("p300_subject1_run1", "subject1_run1"),
+        ("subject1_run1_part1", "subject1_run1_part2"),
+    ],
+)
+def test_words_that_may_be_people_or_parts_are_no_tasks(tmp_path, names):
+    paths = [tmp_path / f"{name}.fif" for name in names]
+    for path in paths:
+        path.touch()
+    with pytest.raises(InputError, match="they would be mixed up"):
+        discover(paths, by_task=True)
 
 
 def test_names_in_other_scripts_are_told_apart(tmp_path):

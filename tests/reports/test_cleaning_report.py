@@ -95,7 +95,7 @@ def test_the_machine_readable_files(cleaned):
     assert [row["state"] for row in record["recordings"]] == ["cleaned"] * 3 + ["failed"]
     assert set(record["outlier_subjects"]["z"]) == {"deviation", "variance", "amplitude"}
     table = files["table"].read_text().splitlines()
-    assert len(table) == 5 and table[0].startswith("subject,session,run,state,trials,trials_kept")
+    assert len(table) == 5 and table[0].startswith("subject,session,task,run,state,trials,trials_kept")
 
 
 def test_equal_cleanings_give_equal_pages(cleaned, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from neurosig.core.errors import UsageError
-from neurosig.training.schedules import follow_rates, warmup_cosine
+from neurosig.training.schedules import follow_rates, warmup_cosine, warmup_linear
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_an_optimizer_follows_the_rates():
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 2e-4}]
     optimizer = torch.optim.SGD(groups, lr=2e-3)
-    scheduler, seen = follow_rates(optimizer, rates), []
+    scheduler, seen = follow_rates(optimizer, rates, 2e-3), []
     for _ in range(8):
         seen.append([group["lr"] for group in optimizer.param_groups])
         optimizer.step()
@@ -57,4 +57,13 @@ def test_wrong_arguments_are_named(arguments, message):
 
 def test_no_rate_is_refused():
     with pytest.raises(UsageError, match="at least one learning rate above zero"):
-        follow_rates(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), np.zeros(4))
+        follow_rates(torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0), np.zeros(4), 1.0)
+
+
+def test_straight_up_and_straight_down():
+    factors = [warmup_linear(epoch, 20, 4) for epoch in range(21)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[4] == 1
+    assert factors[20] == pytest.approx(0.1)
+    np.testing.assert_allclose(np.diff(factors[:5]), 0.225)
+    np.testing.assert_allclose(np.diff(factors[4:]), -0.9 / 16)
