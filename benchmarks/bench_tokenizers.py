@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import Row, side
 
-BATCH, N_CODES = 64, 8192
+BATCH, N_CODES, N_CHANNELS = 64, 8192, 64
 
 
 def _plain_tfm(state: dict):
@@ -192,6 +192,37 @@ def tfm_encode(scratch: Path, *, n_frames: int, ours: bool) -> dict:
     return {"shape": list(logits.shape), "classes": logits.argmax(dim=1).tolist()}
 
 
+def _recording(scratch: Path, *, minutes: int) -> None:
+    """64 channels at 200 Hz in a file, and a tokenizer of the published size."""
+    import mne
+    import numpy as np
+
+    from neurosig.tokenizers import TFMTokenizer
+
+    rng = np.random.default_rng(0)
+    names = [f"E{i}" for i in range(N_CHANNELS)]
+    data = np.empty((N_CHANNELS, minutes * 60 * 200))
+    for row in data:
+        row[:] = 1e-5 * rng.standard_normal(len(row), dtype=np.float32)
+    raw = mne.io.RawArray(data, mne.create_info(names, 200.0, "eeg", verbose="error"), verbose="error")
+    raw.save(scratch / "recording_raw.fif", verbose="error")
+    TFMTokenizer.from_reference(_tfm_module().to_reference()).save_pretrained(scratch / "tokenizer")
+
+
+def tfm_recording(scratch: Path) -> dict:
+    import torch
+
+    from neurosig.tokenizers import TokenStore, load_tokenizer, tokenize_recordings
+
+    torch.set_num_threads(1)
+    tokenizer = load_tokenizer(scratch / "tokenizer", device="cpu")
+    (one,) = tokenize_recordings(tokenizer, scratch / "recording_raw.fif", scratch / "tokens", window=10.0)
+    if one.state != "tokenized":
+        raise RuntimeError(one.error)
+    tokens = TokenStore(scratch / "tokens").tokens("sub-recording_ses-0_run-0", slice(0, 6))
+    return {"first minute": [list(tokens.shape), int(tokens.sum())], "shown": {"windows": one.n_windows}}
+
+
 _IMPORTS = ("torch", "torch._dynamo", "neurosig.models.tfm_encoder", "neurosig.tokenizers.tfm_module")
 _CASES = (
     ("tokenize_1000", partial(tfm_tokenize, n_times=1000), f"tokens of {BATCH} x 1000, 10 times", 1 / 2),
@@ -211,5 +242,24 @@ for _name, _function, _work, _at_most in _CASES:
             ours=f"benchmarks.bench_tokenizers:ours_tfm_{_name}",
             theirs=f"benchmarks.bench_tokenizers:theirs_tfm_{_name}",
             at_most=_at_most,
+        )
+    )
+
+# an hour beside a quarter of it: memory stays, and the time is that of four quarters
+for _minutes in (60, 15):
+    globals()[f"tfm_recording_{_minutes}"] = side(
+        prepare=partial(_recording, minutes=_minutes), imports=(*_IMPORTS, "mne", "zarr", "neurosig.tokenizers.tfm")
+    )(partial(tfm_recording))
+for _measure, _at_most, _below in (("peak_mb", 1.15, 1500.0), ("seconds", 4.4, None)):
+    ROWS.append(
+        Row(
+            work=f"TFM: an hour of {N_CHANNELS} channels at 200 Hz, tokenized from a file",
+            peer="a quarter of an hour, by the same",
+            ours="benchmarks.bench_tokenizers:tfm_recording_60",
+            theirs="benchmarks.bench_tokenizers:tfm_recording_15",
+            at_most=_at_most,
+            measure=_measure,
+            repeats=1,
+            below=_below,
         )
     )

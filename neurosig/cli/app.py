@@ -11,7 +11,20 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from neurosig.cli import benchmark, datasets, decode, demo, doctor, inspect, networks, preprocess, report, train
+from neurosig.cli import (
+    benchmark,
+    datasets,
+    decode,
+    demo,
+    doctor,
+    inspect,
+    networks,
+    preprocess,
+    pretrain,
+    report,
+    tokenize,
+    train,
+)
 from neurosig.core.errors import NeurosigError
 
 __all__ = ["app", "main"]
@@ -19,9 +32,12 @@ __all__ = ["app", "main"]
 STOPPED = 130  # 128 + SIGINT, what a shell expects of a program that Ctrl-C ended
 CLOSED_PIPE = 1  # what typer and Python exit with when the reader went away (`neurosig ... | head`)
 _ANYWHERE = ("--debug", "--verbose", "-v")
-_RESUMING = ("benchmark", "demo", "preprocess")
+_RESUMING = ("benchmark", "demo", "preprocess", "pretrain", "tokenize")
 # of a user's day
-_ORDER = ("demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "train", "decode", "report", "doctor")
+_ORDER = (
+    "demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "pretrain", "tokenize", "train", "decode",
+    "report", "doctor",
+)  # fmt: skip
 
 
 class _Commands(TyperGroup):
@@ -48,6 +64,8 @@ app.command("inspect")(inspect.command)
 app.command("preprocess")(preprocess.command)
 app.command("benchmark")(benchmark.command)
 app.command("networks")(networks.command)
+app.command("pretrain")(pretrain.command)
+app.command("tokenize")(tokenize.command)
 app.command("train")(train.command)
 app.command("decode")(decode.command)
 app.command("report")(report.command)

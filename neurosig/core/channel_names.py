@@ -168,8 +168,8 @@ def _by_canonical(names: Iterable[str], modality: str) -> dict[str, list[str]]:
     return groups
 
 
-def listed(names: Iterable[str]) -> str:
-    """Names for a message of one line: the first eight, and how many more."""
+def listed(names: Iterable[str], shown: int = _SHOWN) -> str:
+    """Names for a message of one line: the first eight, or as many as said, and how many more."""
     names = list(names)
-    rest = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,4 +1,4 @@
-"""What was trained and saved, on the Hugging Face Hub: their three files, fetched once, by huggingface_hub."""
+"""What was trained and saved, on the Hugging Face Hub: its few files, fetched once, by huggingface_hub."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 from neurosig.core.errors import StorageError, UsageError
 from neurosig.core.pretrained import CARD, CONFIG, WEIGHTS
+from neurosig.core.trained_on import SEEN
 
 __all__ = ["FILES", "local_folder"]
 
-FILES = (CONFIG, WEIGHTS, CARD)
+FILES = (CONFIG, WEIGHTS, CARD, SEEN)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 
 

@@ -17,7 +17,10 @@ KINDS = ("preprocessor", "tokenizer", "model")
 _MODULES = (
     "neurosig.models.net_classifier",
     "neurosig.models.net_regressor",
+    "neurosig.models.neurorvq",
+    "neurosig.models.neurorvq_embedder",
     "neurosig.models.phase_spdnet",
+    "neurosig.models.tfm",
     "neurosig.preprocessing.alignment",
     "neurosig.preprocessing.augmented_covariance",
     "neurosig.preprocessing.augmented_search",
@@ -28,6 +31,9 @@ _MODULES = (
     "neurosig.preprocessing.spatial_reduction",
     "neurosig.preprocessing.stacking",
     "neurosig.preprocessing.tangent",
+    "neurosig.tokenizers.features",
+    "neurosig.tokenizers.neurorvq",
+    "neurosig.tokenizers.tfm",
 )
 
 _registered: dict[str, tuple[type, str]] = {}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
 from neurosig.core.channels import unit_factor
 from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.joined_epochs import epochs_in, joined_epochs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +37,8 @@ def check_signals(
 
     Parameters
     ----------
-    X : array-like of shape (n_trials, n_channels, n_times), or mne.BaseEpochs
-        Signals. An array of two axes is taken as (n_trials, n_channels) and gets a third axis of length one, so that
+    X : array-like of shape (n_trials, n_channels, n_times), or mne.BaseEpochs or a list of them
+        Signals; scikit-learn's folds make a list of Epochs. An array of two axes is taken as (n_trials, n_channels) and gets a third axis of length one, so that
         scikit-learn's own checks run on estimators of signals. Never written to, and copied only to change its dtype.
     modality : {"eeg", "meg", "seeg", "fmri"}, optional
         With `unit`: implausible amplitudes are refused (see `check_plausible_units`).
@@ -197,14 +197,9 @@ def _rank_text(shape: tuple[int, ...]) -> str:
 
 
 def _epochs_data(X: Any, sfreq: float | None) -> Any:
-    mne = sys.modules.get("mne")  # whoever holds Epochs has imported mne: no need to do so here
-    if mne is not None and isinstance(X, list) and X and all(isinstance(part, mne.BaseEpochs) for part in X):
-        # what scikit-learn's folds make of Epochs: a list of one-trial Epochs
-        import numpy as np
-
-        return np.concatenate([_epochs_data(part, sfreq) for part in X])
-    if mne is None or not isinstance(X, mne.BaseEpochs):
+    epochs = epochs_in(X)
+    if epochs is None:
         return X
-    if sfreq is not None and abs(X.info["sfreq"] - sfreq) > 1e-4 * sfreq:
-        raise InputError(f"expected epochs at {sfreq:g} Hz, got {X.info['sfreq']:g} Hz; resample them")
-    return X.get_data(copy=False)
+    if sfreq is not None and abs(epochs.info["sfreq"] - sfreq) > 1e-4 * sfreq:
+        raise InputError(f"expected epochs at {sfreq:g} Hz, got {epochs.info['sfreq']:g} Hz; resample them")
+    return joined_epochs(X).get_data(copy=False)

@@ -207,13 +207,17 @@ def _takes_facts(cls: type) -> bool:
 
 
 def _is_open(estimator: Any) -> bool:
-    """Whether it is an estimator whose parameters may be set: a frozen one, which clones to itself, is not."""
+    """Whether it is an estimator whose parameters may be set: a frozen one, which clones to itself, is not.
+
+    A class that clones in its own way and asks for facts by name makes copies whose parameters may be set.
+    """
     from sklearn.base import BaseEstimator
 
     if isinstance(estimator, type) or not hasattr(estimator, "get_params") or not hasattr(estimator, "set_params"):
         return False
     default = BaseEstimator.__sklearn_clone__
-    return getattr(type(estimator), "__sklearn_clone__", default) is default
+    own_way = getattr(type(estimator), "__sklearn_clone__", default) is not default
+    return not own_way or bool(getattr(type(estimator), "takes_signal_facts", False))
 
 
 def _is_pipeline(estimator: Any) -> bool:

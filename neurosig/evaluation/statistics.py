@@ -128,13 +128,15 @@ def compare(
     -------
     pandas.DataFrame
         One row per data set, evaluation and pair. Columns: dataset and evaluation (if the table has them), ``family``
-        ("pipelines" are pairs without a dummy, "chance" those of a pipeline and a dummy), ``pipeline_a``, ``pipeline_b`` (a has the higher mean), ``n`` (subjects scored with both), ``mean_a``,
-        ``mean_b``, ``difference`` (a - b), ``ci_low``, ``ci_high`` (t interval of the difference), ``p`` (two-sided
-        sign-flip permutation test of the mean difference), ``p_corrected`` (over the pairs of that data set,
-        evaluation and family, so that a dummy makes no comparison of pipelines harder), ``p_wilcoxon`` (two-sided signed-rank test), ``p_wilcoxon_corrected``, ``p_minimum`` (smallest p
-        that n subjects allow), ``p_greater`` and ``p_less`` (one-sided, what `combine_datasets` takes),
-        ``effect_size`` (Cohen's d_z: mean over sd of the differences), ``effect_size_hedges`` (the same without its
-        small-sample bias), ``rank_biserial`` (matched pairs, -1 to 1), and ``note``.
+        ("pipelines" are pairs without a dummy, "chance" those of a pipeline and a dummy), ``pipeline_a``,
+        ``pipeline_b`` (a has the higher mean), ``n`` (subjects scored with both), ``mean_a``, ``mean_b``,
+        ``difference`` (a - b), ``ci_low``, ``ci_high`` (t interval of the difference), ``p`` (two-sided sign-flip
+        permutation test of the mean difference), ``p_corrected`` (over the pairs of that data set, evaluation and
+        family, so that a dummy makes no comparison of pipelines harder), ``p_wilcoxon`` (two-sided signed-rank test),
+        ``p_wilcoxon_corrected``, ``p_minimum`` (smallest p that n subjects allow), ``p_greater`` and ``p_less``
+        (one-sided, what `combine_datasets` takes), ``effect_size`` (Cohen's d_z: mean over sd of the differences),
+        ``effect_size_hedges`` (the same without its small-sample bias), ``rank_biserial`` (matched pairs, -1 to 1), and
+        ``note``.
 
     Raises
     ------
@@ -187,11 +189,11 @@ def combine_datasets(pairs: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        One row per evaluation and pair: ``family``, ``pipeline_a``, ``pipeline_b`` (the first leads over all), ``n_datasets``,
-        ``n`` (subjects), ``difference`` (weighted by n), ``effect_size`` (d_z, weighted by sqrt(n)), ``p``
-        (two-sided; the one-sided p values combined by Stouffer's method with weights sqrt(n), as in MOABB's
-        meta-analysis) and ``p_corrected`` (Holm, within a family). Pairs found in one data set only keep that data set's one-sided
-        test.
+        One row per evaluation and pair: ``family``, ``pipeline_a``, ``pipeline_b`` (the first leads over all),
+        ``n_datasets``, ``n`` (subjects), ``difference`` (weighted by n), ``effect_size`` (d_z, weighted by sqrt(n)),
+        ``p`` (two-sided; the one-sided p values combined by Stouffer's method with weights sqrt(n), as in MOABB's
+        meta-analysis) and ``p_corrected`` (Holm, within a family). Pairs found in one data set only keep that data
+        set's one-sided test.
 
     Raises
     ------

@@ -47,7 +47,7 @@ __all__ = ["TransferStudy"]
 FOLDS = ("auto", "run", "chronological", "session", "shuffled")
 METRICS = ("accuracy", "balanced_accuracy")
 # As the shipped pipelines that clean use it: of the signals alone, with no reference taken
-FASTER_OPTIONS = {"variant": "mended", "interpolation": "mean", "output_reference": None, "few": "ignore"}
+FASTER_OPTIONS = {"variant": "mended", "interpolation": "auto", "output_reference": None, "few": "ignore"}
 CLEANED = " (FASTER)"  # after the name of a pipeline that is studied without cleaning as well
 _UNTOLD = ("pandas", "joblib")  # packages that no score depends on
 
@@ -80,8 +80,10 @@ class TransferStudy:
         stay whole, without `window_step` windows touch. The windows of a trial stay together everywhere.
     faster : bool or "both" or dict
         Clean by `FASTER`, fitted on training trials in each fold; a dictionary gives its options. Of people who are
-        learned from, each is cleaned by what their own trials tell. "both" studies every pipeline without and with
-        cleaning, side by side, but for dummies; the latter are named as "EEGNet (FASTER)".
+        learned from, each is cleaned by what their own trials tell. Bad channels are made of good ones by splines where
+        positions are known, by the signals or by names of the 10-05 system; elsewhere they become the mean of the good
+        ones, and a warning of the results says so. "both" studies every pipeline without and with cleaning, side by
+        side, but for dummies; the latter are named as "EEGNet (FASTER)".
     max_epochs : int, optional
         At most so many epochs for every network, whatever its pipeline says: how long a study takes.
     metric : {"accuracy", "balanced_accuracy"}

@@ -15,8 +15,8 @@ import numpy as np
 from neurosig.core.cut_trials import CutTrials
 from neurosig.core.errors import InputError, LeakageError, UsageError
 from neurosig.core.files import digest
-from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
+from neurosig.core.windows import tell_of_gaps
 from neurosig.evaluation.identity import array_digest
 from neurosig.evaluation.leakage import check_no_leakage
 from neurosig.evaluation.signal_facts import common_facts, facts_digest, with_signal_facts
@@ -133,8 +133,7 @@ class Windows:
         stride = round((seconds if step is None else step) * sfreq)
         if length < 1 or stride < 1:
             raise UsageError(f"window and window_step must be at least one sample ({1 / sfreq:g} s)")
-        if stride > length:
-            logger.warning("window_step is longer than window: the samples between two windows are never used")
+        tell_of_gaps(seconds, step, sfreq=sfreq)
         if length > n_times:
             raise UsageError(
                 f"a window of {seconds:g} s ({length} samples) is longer than a trial ({n_times} samples, "

@@ -22,8 +22,8 @@ __all__ = [
 _NETWORK, _STEPS, _SEEN = "network", "steps", "trained_on.json"
 _SETTINGS = (
     "module", "module_params", "max_epochs", "batch_size", "lr", "optimizer", "weight_decay", "schedule", "validation",
-    "stopping", "patience", "class_weight", "clip_norm", "precision", "ema", "scale", "window", "window_step", "vote",
-    "augmentation",
+    "warmup", "final_lr", "betas", "stopping", "patience", "class_weight", "clip_norm", "precision", "ema", "scale",
+    "window", "window_step", "vote", "augmentation",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import progress
 from neurosig.core.signals import Processing, SignalDataset, SignalSpec
+from neurosig.core.windows import tell_of_gaps
 
 if TYPE_CHECKING:
     import mne
@@ -51,7 +52,7 @@ def sliding_windows(
     processing : Processing
         When a task lasts relative to its event (``tmin``, ``tmax``), and the filter; see `pseudo_online`.
     window, step : float
-        Length of a window, and time from one to the next, in seconds.
+        Length of a window, and time from one to the next, in seconds; a step longer than the window is told in the log.
     events : sequence of str, optional
         Names of the events; None takes all that occur.
     min_overlap : float
@@ -84,6 +85,7 @@ def sliding_windows(
 
     if not (is_number(window) and is_number(step) and window > 0 and step > 0):
         raise UsageError(f"window and step must be positive seconds, got {window!r} and {step!r}")
+    tell_of_gaps(window, step, step_name="step")
     if not (is_number(min_overlap) and 0 < min_overlap <= 1):
         raise UsageError(f"min_overlap must lie above 0 and not above 1, got {min_overlap!r}")
     if isinstance(events, str):

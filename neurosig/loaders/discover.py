@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
 from neurosig.loaders.epoch_files import EPOCHS_NAME, expand_epochs, holds_epochs
@@ -101,7 +102,7 @@ def discover(
         if not files:
             raise InputError("no recordings: the list of files is empty")
         if absent := [str(file) for file in files if not file.exists()]:
-            raise InputError(f"no such file: {', '.join(absent[:3])}; check the paths")
+            raise InputError(f"no such file: {listed(absent, 3)}; check the paths")
         found = [recording for file in _without_continuations(files) for recording in _from_files([file], options)]
         found = _number_unnamed(found)
     found = [item if item.task else dataclasses.replace(item, task=task_of(item.path)) for item in found]
@@ -307,7 +308,7 @@ def _from_bids(root: Path, options: ReadOptions, chosen: dict[str, Any]) -> list
         return _from_files(_without_continuations(cut), options)
     if not paths:
         wanted = ", ".join(f"{key}={value}" for key, value in chosen.items()) or "any EEG, MEG or iEEG"
-        subjects = ", ".join(mne_bids.get_entity_vals(root, "subject")[:8]) or "none"
+        subjects = listed(mne_bids.get_entity_vals(root, "subject")) or "none"
         raise InputError(f"no recordings in the BIDS dataset {root} for {wanted}; its subjects are {subjects}")
     return [
         Recording(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChecksumError, DownloadError, ManifestError, StorageError, UsageError
 from neurosig.core.files import atomic_path, check_writable, sha256_file
 from neurosig.core.log import logger
@@ -325,7 +326,7 @@ def _listed_subjects(manifest: Manifest, subjects: Iterable[str] | None) -> list
     else:
         known = manifest.subject_list
     if "*" not in known and (unknown := [subject for subject in wanted if subject not in known]):
-        raise UsageError(f"{manifest.name} has no subject {unknown[0]!r}; it has {', '.join(known[:20])}")
+        raise UsageError(f"{manifest.name} has no subject {unknown[0]!r}; it has {listed(known, 20)}")
     return wanted
 
 

@@ -130,6 +130,8 @@ def _options(
         )
     if events is not None and len(events) == 0:
         raise UsageError("events is empty: name the classes, or pass None for all events")
+    if isinstance(length := read.get("window"), int | float):
+        raise UsageError(f"window must be (length, step) in seconds, got {length!r}; write window=({length}, {length})")
     mapping = events if isinstance(events, Mapping) else None
     return ReadOptions(events=mapping, montage=montage, **read)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, NoEventsError, UsageError
 from neurosig.loaders.formats import reading
 from neurosig.loaders.recordings import ReadOptions, Recording
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     import mne
     import numpy as np
 
-__all__ = ["apply_events", "event_counts", "is_span", "stim_events"]
+__all__ = ["apply_events", "event_counts", "is_span", "resembling", "stim_events"]
 
 
 def is_span(description: str) -> bool:
@@ -152,15 +154,27 @@ def _absent(
     recording: Recording, wanted: dict[Any, str], texts: list[str], codes: list[int], raw: mne.io.BaseRaw
 ) -> str:
     asked = ", ".join(f"{name} ({code!r})" for code, name in wanted.items())
-    there = [f"annotations {', '.join(texts[:12])}"] if texts else []
-    there += [f"stimulus codes {', '.join(map(str, codes[:12]))} in {', '.join(_stim_channels(raw))}"] if codes else []
-    known = [*texts, *map(str, codes)]
-    near = get_close_matches(str(next(iter(wanted))), known, 1, 0.0)
-    hint = f"; nearest to {next(iter(wanted))!r} is {near[0]!r}" if near else ""
+    there = [f"annotations {listed(texts, 12)}"] if texts else []
+    there += [f"stimulus codes {listed(map(str, codes), 12)} in {', '.join(_stim_channels(raw))}"] if codes else []
     return (
         f"{recording.path.name} has none of the events asked for: {asked}; "
-        f"it has {' and '.join(there) or 'no events at all'}{hint}"
+        f"it has {' and '.join(there) or 'no events at all'}{resembling(wanted, [*texts, *map(str, codes)])}"
     )
+
+
+def resembling(asked: Iterable[Any], known: Iterable[str]) -> str:
+    """``"; nearest to 'rigt' is 'right'"``, where something that was asked for looks like a slip of something known.
+
+    Names that differ in a number (T1 and T2) are other events, and names that share a word (left_hand and right_hand)
+    the opposite ones: neither is offered.
+    """
+    plain = {name: "".join(re.findall(r"\w", name.casefold())) for name in known}
+    for word in map(str, asked):
+        text = "".join(re.findall(r"\w", word.casefold()))
+        alike = [name for name, other in plain.items() if re.findall(r"\d+", other) == re.findall(r"\d+", text)]
+        if text and (near := get_close_matches(text, [plain[name] for name in alike], 1, 0.75)):
+            return f"; nearest to {word!r} is {next(name for name in alike if plain[name] == near[0])!r}"
+    return ""
 
 
 def _window_events(raw: mne.io.BaseRaw, recording: Recording) -> mne.Annotations:

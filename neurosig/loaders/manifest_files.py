@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.files import sha256_file
 from neurosig.loaders.content import content_sums, find_file
@@ -116,10 +117,9 @@ def choose(names: Iterable[Any] | str | int, known: list[str], what: str, where:
     """`names` as texts, each once; those that are not `known` are refused with a list of those that are."""
     wanted = [str(name) for name in ([names] if isinstance(names, str | int) else names)]
     if not wanted:
-        raise UsageError(f"no {what} given for {where}; it has {', '.join(known[:20])}")
+        raise UsageError(f"no {what} given for {where}; it has {listed(known, 20)}")
     if unknown := [name for name in wanted if name not in known]:
-        more = ", ..." if len(known) > 20 else ""
-        raise UsageError(f"{where} has no {what} {unknown[0]!r}; it has {', '.join(known[:20])}{more}")
+        raise UsageError(f"{where} has no {what} {unknown[0]!r}; it has {listed(known, 20)}")
     return tuple(dict.fromkeys(wanted))
 
 

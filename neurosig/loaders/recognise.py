@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.files import atomic_path, digest
 from neurosig.core.log import logger
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from neurosig.loaders.manifest import Manifest
     from neurosig.loaders.recordings import Recording
 
-__all__ = ["recognise"]
+__all__ = ["known_dataset", "recognise"]
 
 
 def recognise(
@@ -28,7 +29,7 @@ def recognise(
 ) -> Manifest:
     """Open recordings by their path (see `neurosig.loaders.manifest.open_dataset`)."""
     changes = {name: value for name, value in (processing or {}).items() if value is not None}
-    if path.is_dir() and path.suffix != ".zarr" and (known := _known_dataset(path)) is not None:
+    if path.is_dir() and path.suffix != ".zarr" and (known := known_dataset(path)) is not None:
         return known.replace(events=events, **changes)
     return _describe_unknown(path, events, changes)
 
@@ -41,7 +42,8 @@ class _Match:
     there: int
 
 
-def _known_dataset(folder: Path) -> Manifest | None:
+def known_dataset(folder: Path) -> Manifest | None:
+    """The dataset whose files, by names and content, lie in a folder; None where they belong to none that is known."""
     from neurosig.loaders.manifest import list_manifests, read_manifest
 
     matches = []
@@ -97,7 +99,7 @@ def _compare(manifest: Manifest, root: Path) -> _Match | None:
                 "%s has the file names of %s, but the content of %s is another: taken as an unknown folder",
                 folder,
                 manifest.name,
-                ", ".join(other[:3]),
+                listed(other, 3),
             )
             return None
         return _Match(manifest, folder, len(sure), len(pairs))
@@ -131,7 +133,7 @@ def _describe_unknown(
             f"{path}: no events in any recording; expected annotations or stimulus codes, see neurosig inspect {path}"
         )
     if unknown := [name for name in chosen if mapping is None and name not in names]:
-        raise UsageError(f"{path} has no event {unknown[0]!r}; it has {', '.join(names[:20])}")
+        raise UsageError(f"{path} has no event {unknown[0]!r}; it has {listed(names, 20)}")
     cut.update(changes)
     stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-")[:40] or "recordings"
     root = path if path.is_dir() else path.parent

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
 from neurosig.loaders.recordings import ReadOptions
@@ -119,7 +120,7 @@ def _need(raw: mne.io.BaseRaw, names: Iterable[str], option: str) -> None:
         near = get_close_matches(missing[0], raw.ch_names, 1, 0.0) or ["none"]
         raise InputError(
             f"{option} names channels that the recording does not have: {', '.join(missing)} (nearest: {near[0]}); "
-            f"it has {', '.join(raw.ch_names[:12])}{' ...' if len(raw.ch_names) > 12 else ''}"
+            f"it has {listed(raw.ch_names, 12)}"
         )
 
 
@@ -244,7 +245,7 @@ def check_finite(raw: mne.io.BaseRaw, on_nan: str, path: Path) -> None:
     names = [raw.ch_names[i] for i in np.flatnonzero(~np.isfinite(data).all(axis=1))]
     raise InputError(
         f"{path.name} holds NaN or infinite samples in {len(spans)} span(s), the first at {first:.3f}-{last:.3f} s, "
-        f"channels {', '.join(names[:5])}{' ...' if len(names) > 5 else ''}; pass on_nan='annotate' to leave those "
+        f"channels {listed(names)}; pass on_nan='annotate' to leave those "
         "spans out (on_nan: annotate in a dataset's manifest, --on-nan annotate with neurosig preprocess), or drop the "
         "channels"
     )

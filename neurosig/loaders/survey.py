@@ -9,10 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError
 from neurosig.core.log import logger
 from neurosig.core.signals import Processing
-from neurosig.loaders.events import is_span
+from neurosig.loaders.events import is_span, resembling
 from neurosig.loaders.formats import reading
 from neurosig.loaders.recordings import Recording, read_recording
 
@@ -86,7 +87,7 @@ def survey_files(recordings: Sequence[Recording], events: Sequence[str] | None, 
     if events is not None and (absent := [event for event in events if event not in found]):
         if recordings[0].options.events is not None and recordings[0].options.window is None:
             raise InputError(no_codes(recordings, absent))
-        raise InputError(no_events(", ".join(sorted({r.path.name for r in recordings})[:3]), absent, sorted(found)))
+        raise InputError(no_events(listed(sorted({r.path.name for r in recordings}), 3), absent, sorted(found)))
     return surveyed
 
 
@@ -199,7 +200,7 @@ def data_channels(info: mne.Info, picks: Sequence[str] | None = None, modality: 
             near = get_close_matches(missing[0], info["ch_names"], 1, 0.0)
             raise ChannelError(
                 f"picks names channels that the recording does not have: {', '.join(missing)} (nearest: {near[0]}); "
-                f"it has {', '.join(info['ch_names'][:12])}{' ...' if len(info['ch_names']) > 12 else ''}"
+                f"it has {listed(info['ch_names'], 12)}"
             )
         return [info["ch_names"][at] for at in index]
     for name, kinds in _KINDS:
@@ -220,11 +221,7 @@ def no_events(name: str, events: Sequence[str] | None, there: list[str]) -> str:
             f"{name} has no events: expected annotations or codes in a stimulus channel; name them with events, or cut "
             "windows"
         )
-    near = get_close_matches(str(events[0]), there, 1, 0.0)
-    return (
-        f"{name} has none of the events {', '.join(events)}; it has {', '.join(there[:12])}; nearest to "
-        f"{events[0]!r} is {near[0]!r}"
-    )
+    return f"{name} has none of the events {listed(events, 12)}; it has {listed(there, 12)}{resembling(events, there)}"
 
 
 def no_codes(recordings: Sequence[Recording], absent: Sequence[str]) -> str:
@@ -241,7 +238,7 @@ def no_codes(recordings: Sequence[Recording], absent: Sequence[str]) -> str:
     where = ", ".join(files[:3]) + (f" or the other {len(files) - 3} files" if len(files) > 3 else "")
     return (
         f"no annotation {' or '.join(codes)} (event {', '.join(absent)}) in {where}; "
-        f"there are {', '.join(sorted(there)[:12]) or 'none at all'}"
+        f"there are {listed(sorted(there), 12) or 'none at all'}"
     )
 
 

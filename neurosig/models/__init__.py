@@ -10,11 +10,16 @@ _NAMES = {
     "MIEEGNet": "neurosig.models.mi_eegnet",
     "NetClassifier": "neurosig.models.net_classifier",
     "NetRegressor": "neurosig.models.net_regressor",
+    "NeuroRVQClassifier": "neurosig.models.neurorvq",
+    "NeuroRVQEmbedder": "neurosig.models.neurorvq_embedder",
     "NeuroRVQEncoder": "neurosig.models.neurorvq_encoder",
     "PhaseSPDNet": "neurosig.models.phase_spdnet_module",
     "PhaseSPDNetClassifier": "neurosig.models.phase_spdnet",
     "ShallowConvNet": "neurosig.models.shallow_convnet",
+    "TFMBIOT": "neurosig.models.tfm_plugin",
+    "TFMClassifier": "neurosig.models.tfm",
     "TFMEncoder": "neurosig.models.tfm_encoder",
+    "TFMLaBraM": "neurosig.models.tfm_plugin",
     "list_networks": "neurosig.models.net_catalogue",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

@@ -14,7 +14,9 @@ from torch import nn
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
+from neurosig.core.windows import tell_of_gaps
 from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
+from neurosig.models.net_norms import tell_unsettled
 from neurosig.models.net_parameters import NetParameters
 from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network, inherited_facts
 from neurosig.models.net_storage import NetStorage
@@ -87,7 +89,8 @@ class NetEstimator(NetStorage, NetParameters):
         show = asked.get(str(self.verbose).upper(), False)
         return TrainingSettings(
             max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr, optimizer=self.optimizer,
-            weight_decay=self.weight_decay, schedule=self.schedule, stopping=self.stopping, patience=self.patience,
+            weight_decay=self.weight_decay, schedule=self.schedule, warmup=self.warmup, final_lr=self.final_lr,
+            betas=self.betas, stopping=self.stopping, patience=self.patience,  # type: ignore[arg-type]
             clip_norm=self.clip_norm, precision=self.precision, ema=self.ema, max_norm=bool(self.max_norm),
             compile=bool(self.compile), checkpoint=None if checkpoint is None else str(checkpoint), seed=seed,
             show_progress=show,
@@ -200,6 +203,8 @@ class NetEstimator(NetStorage, NetParameters):
         self.seconds_ = record.seconds
         self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
         logger.info("%s: %s; weights of epoch %d", cls.__name__, record.stopped, record.best_epoch)
+        if start is None:  # the statistics of a network that was trained before are its own
+            tell_unsettled(module, len(batches) * len(record.history))
         return self
 
     def _cut(self, X: Any, device: torch.device) -> Trials:
@@ -209,11 +214,8 @@ class NetEstimator(NetStorage, NetParameters):
         step = samples_of("window_step", self.window_step, self._sfreq, n_times)
         if step is not None and window is None:
             raise UsageError("window_step goes with window; give both in seconds")
-        if step is not None and window is not None and step > window:
-            logger.warning(
-                "window_step=%g s is longer than window=%g s: the samples between two windows are never used",
-                self.window_step, self.window,
-            )  # fmt: skip
+        if self.window is not None:
+            tell_of_gaps(self.window, self.window_step, sfreq=self._sfreq)
         return trials_of(X, window, step, device)
 
     def _prepare_target(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -58,7 +59,8 @@ class NetClassifier(ClassifierMixin, NetEstimator):
     Batch norms predict with running statistics, which begin at mean 0 and variance 1 and move by their momentum at each
     step. A training of few steps (few trials, large batches) leaves them unsettled, and the network near chance even on
     the trials it was trained on: 100 steps at 0.01, which is EEGNet's as published, keep a third of where they began.
-    Give more steps, smaller batches, or ``module_params={"batch_norm_momentum": 0.1}``.
+    The log says so where an eighth or more is left. Give more steps, smaller batches, or
+    ``module_params={"batch_norm_momentum": 0.1}``.
 
     Examples
     --------
@@ -84,6 +86,9 @@ class NetClassifier(ClassifierMixin, NetEstimator):
         optimizer: str = "AdamW",
         weight_decay: float = 0.0,
         schedule: str | None = None,
+        warmup: float = 0.0,
+        final_lr: float = 0.0,
+        betas: Sequence[float] | None = None,
         validation: float | None = 0.2,
         patience: int | None = 15,
         stopping: str | None = "loss",
@@ -112,9 +117,9 @@ class NetClassifier(ClassifierMixin, NetEstimator):
     ):
         super().__init__(
             module, module_params, max_epochs=max_epochs, batch_size=batch_size, lr=lr, optimizer=optimizer,
-            weight_decay=weight_decay, schedule=schedule, validation=validation, patience=patience, stopping=stopping,
-            clip_norm=clip_norm, precision=precision, ema=ema, max_norm=max_norm, scale=scale, window=window,
-            window_step=window_step, augmentation=augmentation, warm_start=warm_start, pretrained=pretrained,
+            weight_decay=weight_decay, schedule=schedule, warmup=warmup, final_lr=final_lr, betas=betas,
+            validation=validation, patience=patience, stopping=stopping, clip_norm=clip_norm, precision=precision,
+            ema=ema, max_norm=max_norm, scale=scale, window=window, window_step=window_step, augmentation=augmentation, warm_start=warm_start, pretrained=pretrained,
             trainable=trainable, checkpoint=checkpoint, buffer_bytes=buffer_bytes, compile=compile, sfreq=sfreq,
             ch_names=ch_names, info=info,
             device=device, random_state=random_state, verbose=verbose,

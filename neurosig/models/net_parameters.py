@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from sklearn.base import BaseEstimator
@@ -36,9 +36,16 @@ class NetParameters(NestedOptions, BaseEstimator):
         Name of an optimizer of `torch.optim`.
     weight_decay : float
         Handed to the optimizer.
-    schedule : {None, "cosine", "one_cycle", "plateau"}
+    schedule : {None, "cosine", "one_cycle", "plateau", "warmup_cosine", "warmup_linear"}
         Course of the learning rate: constant; half a cosine to zero over `max_epochs`; up and down once, batch by
-        batch; a tenth after 5 epochs without a lower validation loss.
+        batch; a tenth after 5 epochs without a lower validation loss; from zero to `lr` and along half a cosine to
+        `final_lr`, batch by batch; from a tenth to `lr` and straight down to a tenth, epoch by epoch.
+    warmup : float
+        Epochs that the last two schedules rise.
+    final_lr : float
+        Where "warmup_cosine" ends.
+    betas : tuple of float, or None
+        Of optimizers of Adam's family; None leaves torch's.
     validation : float or None
         Share of the trials on which the training is judged, drawn by class where there are classes, and by `groups`
         where they are given: of few groups that one validates which is nearest to the share. None trains on all trials,
@@ -145,6 +152,9 @@ class NetParameters(NestedOptions, BaseEstimator):
         optimizer: str = "AdamW",
         weight_decay: float = 0.0,
         schedule: str | None = None,
+        warmup: float = 0.0,
+        final_lr: float = 0.0,
+        betas: Sequence[float] | None = None,
         validation: float | None = 0.2,
         patience: int | None = 15,
         stopping: str | None = "loss",
@@ -177,6 +187,9 @@ class NetParameters(NestedOptions, BaseEstimator):
         self.optimizer = optimizer
         self.weight_decay = weight_decay
         self.schedule = schedule
+        self.warmup = warmup
+        self.final_lr = final_lr
+        self.betas = betas
         self.validation = validation
         self.patience = patience
         self.stopping = stopping

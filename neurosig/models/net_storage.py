@@ -17,10 +17,11 @@ from torch import nn
 from neurosig._version import __version__
 from neurosig.core.errors import StorageError, UsageError
 from neurosig.core.hub import local_folder
-from neurosig.core.pretrained import PretrainedFormat
+from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
+from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_module import build_module, module_path, resolve_module
-from neurosig.training.device import resolve_device, seeded
+from neurosig.training.device import device_in_use, seeded
 
 __all__ = ["FORMAT", "NetStorage", "stored_module"]
 
@@ -43,6 +44,7 @@ class NetStorage:
     spec_: SignalSpec | None
     _weights: dict[str, np.ndarray]
     _built: dict[str, Any]
+    trained_on_: dict[str, Any]
 
     @property
     def module_(self) -> nn.Module:
@@ -52,14 +54,15 @@ class NetStorage:
             if "_weights" not in state:
                 raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
             self._network, self._device = self._rebuild(state["_weights"])
+        elif "_device" in state:  # the parameter may have been set otherwise since
+            device = device_in_use(self.device, self._device)
+            if device != self._device:
+                self._network, self._device = self._network.to(device), device
         return self._network
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> tuple[nn.Module, torch.device]:
         state = vars(self)
-        try:
-            device = resolve_device("auto" if self.device == "accelerate" else self.device)
-        except UsageError:
-            device = torch.device("cpu")  # trained where there was a better one
+        device = device_in_use(self.device)
         spec = state["spec_"]
         # of the fit: the parameters may have been set otherwise since
         built = state.get("_built") or {"module": self.module, "module_params": self.module_params}
@@ -85,7 +88,8 @@ class NetStorage:
         return "_network" in vars(self) or "_weights" in vars(self)
 
     def _note_built(self) -> None:
-        """Keep what the network is built from."""
+        """Keep what the network is built from; whom it has seen is not known of arrays."""
+        vars(self).pop("trained_on_", None)
         self._built = {"module": self.module, "module_params": copy.deepcopy(self.module_params)}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -107,8 +111,9 @@ class NetStorage:
         super().__setstate__(state)  # type: ignore[misc]
 
     def save_pretrained(
-        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
-    ) -> Path:
+        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
+        trained_on: Any = None,
+    ) -> Path:  # fmt: skip
         """Store the fitted network: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
 
         Parameters
@@ -122,6 +127,11 @@ class NetStorage:
         licence : str, optional
             Licence of the weights, for the card: an SPDX name in small letters ("cc-by-4.0") is what Hugging Face
             understands. Weights are as a rule bound by the terms of the data that they were trained on.
+        trained_on : dict or sequence of str, optional
+            Whom the network has seen: names of subjects, or a dict with ``subjects``, ``dataset`` (its name) and
+            ``data`` (digests of what was recorded). Kept in ``trained_on.json``: `neurosig.benchmark` and
+            ``neurosig train`` then refuse to test what starts from this network on these people. By default what
+            `from_pretrained` or `neurosig.evaluation.trained.train` found out, if anything.
 
         Returns
         -------
@@ -137,7 +147,8 @@ class NetStorage:
         """
         check_is_fitted(self)
         config = self._config(scores, licence)
-        return FORMAT.write(folder, config, _arrays(self.module_), model_card(config) if card is None else card)
+        seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
+        return FORMAT.write(folder, config, _arrays(self.module_), model_card(config) if card is None else card, seen)
 
     @classmethod
     def from_pretrained(
@@ -165,23 +176,43 @@ class NetStorage:
         Returns
         -------
         estimator
-            Fitted.
+            Fitted. ``trained_on_`` tells whom the network has seen, where the folder does.
 
         Raises
         ------
         StorageError
             If the folder is not there, is something else, or is damaged; if the Hub cannot be reached or has no such
             model.
+        ChecksumError
+            If the weights are not those that were stored.
         UsageError
-            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
+            If there is no such parameter; if the network's class is not known here; if huggingface_hub, which the Hub
+            needs, is not installed; or `revision` is given for a folder.
+
+        Warns
+        -----
+        UserWarning
+            If the device is not on this machine.
         """
+        check_params(cls, params)
         place = local_folder(folder, revision)
         config = FORMAT.read_config(place)
         FORMAT.check_estimator(place, config, cls.__name__)
+        estimator = cls._restored(config, FORMAT.read_arrays(place), place, module, **params)
+        if (seen := read_trained_on(place)) is not None:
+            estimator.trained_on_ = seen
+        return estimator
+
+    @classmethod
+    def _restored(
+        cls, config: dict[str, Any], arrays: dict[str, np.ndarray], place: Path, module: Any = None, **params: Any
+    ) -> Self:
+        """The fitted estimator of a configuration and weights that `place` held."""
         try:
             stored = {**config["params"], **params}
             if module is not None:
                 stored["module"] = module
+            _check_known(stored["module"], place)
             estimator = cls(**stored)
             estimator._note_built()
             fitted = dict(config["fitted"])
@@ -190,9 +221,11 @@ class NetStorage:
                 estimator.classes_ = np.array(classes["values"], dtype=np.dtype(classes["dtype"]))
             estimator.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
             vars(estimator).update({name: fitted[name] for name in _PLAIN if name in fitted})
+        except UsageError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        estimator._weights = FORMAT.read_arrays(place)
+        estimator._weights = arrays
         _ = estimator.module_  # now, so that what does not fit is said now
         return estimator
 
@@ -273,6 +306,20 @@ def model_card(config: dict[str, Any]) -> str:
 def stored_module(folder: str | os.PathLike) -> str:
     """The network that a folder of `save_pretrained` says it holds, as `module_path` gives it."""
     return str(FORMAT.read_config(folder).get("params", {}).get("module"))
+
+
+def _check_known(module: Any, place: Path) -> None:
+    """Say what to do about a network of the user's own, whose code no folder holds."""
+    try:
+        resolve_module(module)
+    except UsageError as error:
+        if not isinstance(module, str) or "." not in module:
+            raise
+        name = module.rpartition(".")[2]
+        raise UsageError(
+            f"{place} holds the weights of {module}, which is neither neurosig's nor braindecode's, and code is not "
+            f"stored: import the class and pass it, from_pretrained(..., module={name})"
+        ) from error
 
 
 def _arrays(module: nn.Module) -> dict[str, np.ndarray]:

@@ -55,6 +55,10 @@ class NeuroRVQEncoder(nn.Module):
         Start of the factors on what blocks add.
     config_sfreq : float
         Sampling rate of the windows that the sizes are for.
+    layer_decay : float or None
+        Factor on the learning rate from one layer to that before it, see `learning_rates`; None has one rate for all.
+    decay_per : {"tensor", "block"}
+        What a layer is, see there.
     generator : torch.Generator, optional
         Draws the weights; None is torch's global one.
 
@@ -121,9 +125,12 @@ class NeuroRVQEncoder(nn.Module):
         n_positions: int = 105,
         n_slots: int = 256,
         config_sfreq: float = 200.0,
+        layer_decay: float | None = None,
+        decay_per: str = "tensor",
         generator: torch.Generator | None = None,
     ):
         super().__init__()
+        _check_decay(layer_decay, decay_per)
         if readout not in READOUTS:
             raise UsageError(f"readout must be one of {', '.join(READOUTS)}, got {readout!r}")
         if sfreq is not None and abs(sfreq - config_sfreq) > 1e-4 * config_sfreq:
@@ -139,7 +146,7 @@ class NeuroRVQEncoder(nn.Module):
             pool_1=pool_1, pool_2=pool_2, n_filters=n_filters, n_groups=n_groups, depth=depth, n_heads=n_heads,
             mlp_ratio=mlp_ratio, layer_scale=layer_scale, n_positions=n_positions, n_slots=n_slots,
         )  # fmt: skip
-        self.config, self.readout = config, readout
+        self.config, self.readout, self.layer_decay, self.decay_per = config, readout, layer_decay, decay_per
         self.n_chans, self.n_outputs, self.n_times, self.sfreq = n_chans, n_outputs, n_times, config_sfreq
         self.channels = None if ch_names is None else channel_rows(ch_names, n_chans or 0, n_positions)
         self.backbone = MultiScaleEncoder(config)
@@ -218,6 +225,37 @@ class NeuroRVQEncoder(nn.Module):
             if part is not None:
                 yield from part.parameters()
 
+    def learning_rates(self, decay: float | None = None, per: str | None = None) -> dict[str, float]:
+        """Factors on the learning rate that fall towards the input: what `train_network` reads.
+
+        Parameters
+        ----------
+        decay : float, optional
+            Factor from one layer to that before it; None is `layer_decay`.
+        per : {"tensor", "block"}, optional
+            "tensor", as published: every parameter tensor is a layer, so that the first of 275 learns at 0.975 to the
+            power of 275 (a thousandth) of the rate. "block", as is usual: convolutions and tables are one layer, each
+            transformer block is one. None is `decay_per`.
+
+        Returns
+        -------
+        dict of str to float
+            Names of parameters to factors, the classifier's first, which are 1; empty where there is no decay.
+        """
+        decay = self.layer_decay if decay is None else decay
+        per = self.decay_per if per is None else per
+        _check_decay(decay, per)
+        if decay is None:
+            return {}
+        names, depth = self.published_names(), self.config.depth
+        head, rest = {}, {}
+        for index, (ours, published) in enumerate(names.items()):
+            if published.startswith(("head.", "fc_norm.")):
+                head[ours] = 1.0
+            else:
+                rest[ours] = decay ** (len(names) - index if per == "tensor" else depth + 1 - _block(published, depth))
+        return head | rest
+
     @classmethod
     def from_reference(cls, state_dict: Mapping[str, Any], **config: Any) -> Self:
         """Build the module from published weights, of pretraining or of fine-tuning.
@@ -284,3 +322,17 @@ class NeuroRVQEncoder(nn.Module):
         if head:
             entries += linear_entries("fc_norm", "fc_norm") + linear_entries("head", "head")
         return entries
+
+
+def _check_decay(decay: float | None, per: str) -> None:
+    if per not in ("tensor", "block"):
+        raise UsageError(f"per must be 'tensor' or 'block', got {per!r}")
+    if decay is not None and (isinstance(decay, bool | str) or not 0 < decay <= 1):
+        raise UsageError(f"layer_decay must be a factor above 0, up to 1, or None, got {decay!r}")
+
+
+def _block(published: str, depth: int) -> int:
+    """0 for the input, 1 to depth for the blocks, depth + 1 for norms after them."""
+    if published.startswith("blocks."):
+        return int(published.split(".")[1]) + 1
+    return depth + 1 if published.startswith("fc_norm_") else 0

@@ -159,16 +159,18 @@ class NeuroRVQPretraining(nn.Module):
         return MaskedPrediction(self._logits(first[:, mask]), self._logits(second[:, ~mask]))
 
     def training_loss(
-        self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator | None = None
+        self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator | None = None, channels: Any = None
     ) -> dict[str, torch.Tensor]:
         """Losses of a batch under random masks.
 
         Parameters
         ----------
         batch : pair of tensors
-            Windows (n, channels, times) of the encoder's own channels, and their tokens.
+            Windows (n, channels, times), and their tokens.
         generator : torch.Generator, optional
             Draws the masks.
+        channels : sequence of str, or of int, optional
+            As in `NeuroRVQEncoder.forward`.
 
         Returns
         -------
@@ -178,7 +180,7 @@ class NeuroRVQPretraining(nn.Module):
         x, tokens = batch
         n_patches = x.shape[1] * (x.shape[2] // self.encoder.config.patch_size)
         mask = random_masks(len(x), n_patches, self.mask_ratio, generator=generator).to(x.device)
-        predicted = self(x, mask)
+        predicted = self(x, mask, channels)
         masked = prediction_losses(predicted.logits, tokens, mask).mean()
         complement = prediction_losses(predicted.complement_logits, tokens, ~mask).mean()
         return {"total": (masked + complement) / 2, "masked": masked, "complement": complement}

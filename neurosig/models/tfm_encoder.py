@@ -13,12 +13,13 @@ from torch.nn import functional
 
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.models.tfm_losses import TokenClassLoss
 from neurosig.nn.linear_attention import LinearAttentionBlock
 from neurosig.nn.state_dicts import Entry, check_state, from_published, read_state, to_published
 from neurosig.tokenizers.tfm_layout import block_entries, count_blocks, shape_of
 from neurosig.tokenizers.tfm_module import TFMTokenizerModule
 
-__all__ = ["TFMEncoder", "TFMEncoderStages", "TFMTokenLosses", "token_mask"]
+__all__ = ["TFMEncoder", "TFMEncoderStages", "TFMTokenLosses", "token_mask", "whole_numbers"]
 
 _base: Any = import_braindecode("braindecode.models.base")
 _MAX_FRAMES = 1000
@@ -104,6 +105,13 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         Most channels of a window. A channel is known by its place, not by its name.
     drop_prob, position_drop_prob : float
         Dropout in the blocks, and of what goes into the first.
+    loss : {"cross_entropy", "bce", "focal"}
+        What `NetClassifier` trains it by: cross-entropy with smoothed labels; for two classes also the binary
+        cross-entropy, or the focal loss, of the second class, whose logit is the difference of the two outputs.
+    label_smoothing : float
+        Share of the target that goes to all classes alike, of "cross_entropy".
+    focal_alpha, focal_gamma : float
+        Weight of the second class in "focal", and how much less easy examples count.
     tokenizer : TFMTokenizerModule or None
         With one, signals go in as well as tokens. It is frozen.
 
@@ -131,6 +139,7 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
     """
 
     positions: torch.Tensor
+    unit_free = True  # tokens have no unit
 
     def __init__(
         self,
@@ -145,6 +154,10 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         max_chans: int = 16,
         drop_prob: float = 0.2,
         position_drop_prob: float = 0.1,
+        loss: str = "cross_entropy",
+        label_smoothing: float = 0.1,
+        focal_alpha: float = 0.8,
+        focal_gamma: float = 0.7,
         tokenizer: TFMTokenizerModule | None = None,
         chs_info: Sequence[Mapping[str, Any]] | None = None,
         input_window_seconds: float | None = None,
@@ -157,6 +170,7 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
                 f"sizes must be positive and emb_size even, got n_codes={n_codes!r}, emb_size={emb_size!r}, "
                 f"depth={depth!r}, max_chans={max_chans!r}"
             )
+        class_loss = TokenClassLoss(loss, label_smoothing, focal_alpha, focal_gamma)
         if tokenizer is not None and tokenizer.quantizer.n_codes != n_codes:
             raise UsageError(f"the tokenizer has {tokenizer.quantizer.n_codes} codes, but n_codes is {n_codes}")
         channels = n_chans if chs_info is None or n_chans is not None else len(chs_info)
@@ -170,6 +184,7 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
             input_window_seconds=input_window_seconds,
             sfreq=sfreq,
         )
+        self.class_loss = class_loss
         self.n_codes, self.emb_size, self.max_chans = n_codes, emb_size, max_chans
         self.token_embedding = nn.Embedding(n_codes + 1, emb_size)
         self.channel_embedding = nn.Embedding(max_chans, emb_size)
@@ -190,7 +205,8 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         Parameters
         ----------
         x : int64 tensor of shape (n, n_channels, n_frames), or tensor of shape (n, n_channels, n_times)
-            Tokens, of which ``n_codes`` is a hidden one; or, where there is a tokenizer, signals.
+            Tokens, of which ``n_codes`` is a hidden one; where there is no tokenizer they may come as floats that are
+            whole numbers. Where there is one, floats are signals.
 
         Returns
         -------
@@ -402,11 +418,7 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         if x.shape[1] > self.max_chans:
             raise ChannelError(_too_many_channels(x.shape[1], self.max_chans))
         if x.is_floating_point():
-            if self.tokenizer is None:
-                raise InputError(
-                    f"expected tokens as integers, got signals of {x.dtype}: encode them first, or pass tokenizer="
-                )
-            x = self.tokenizer.encode(x)
+            x = whole_numbers(x, type(self).__name__) if self.tokenizer is None else self.tokenizer.encode(x)
         if not x.numel():
             raise InputError(f"expected at least one window, channel and frame, got tokens of shape {tuple(x.shape)}")
         if x.shape[2] > _MAX_FRAMES:
@@ -424,6 +436,20 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         place = self.channel_embedding.weight[:n_channels, None] + self.positions[:n_frames]
         embedded = self.position_drop(self.token_embedding(tokens) + place).flatten(1, 2)
         return torch.cat([self.class_token.expand(n, -1, -1), embedded], dim=1)
+
+
+def whole_numbers(x: torch.Tensor, who: str) -> torch.Tensor:
+    """Tokens that came as floats, which hold integers up to 2^24 exactly.
+
+    Raises
+    ------
+    InputError
+        If a number is not whole: then these are signals.
+    """
+    tokens = x.long()
+    if not torch.equal(tokens.to(x.dtype), x):
+        raise InputError(f"expected tokens for {who}, got signals of {x.dtype}: encode them first, or pass tokenizer=")
+    return tokens
 
 
 def _sinusoids(n: int, emb_size: int) -> torch.Tensor:

@@ -12,7 +12,9 @@ __all__ = ["CLASSIFICATION_LOSSES", "classification_loss", "focal_loss"]
 CLASSIFICATION_LOSSES = ("label_smoothing", "bce", "focal")
 
 
-def focal_loss(logits: torch.Tensor, y: torch.Tensor, alpha: float = 0.8, gamma: float = 0.7) -> torch.Tensor:
+def focal_loss(
+    logits: torch.Tensor, y: torch.Tensor, alpha: float = 0.8, gamma: float = 0.7, reduction: str = "mean"
+) -> torch.Tensor:
     """Binary focal loss.
 
     Parameters
@@ -25,10 +27,12 @@ def focal_loss(logits: torch.Tensor, y: torch.Tensor, alpha: float = 0.8, gamma:
         Weight of the positive class; the negative has ``1 - alpha``.
     gamma : float
         How much less easy examples count.
+    reduction : {"mean", "none"}
+        Whether the losses of the examples are averaged.
 
     Returns
     -------
-    tensor of shape ()
+    tensor of shape (), or of the shape of the logits
         Mean of ``-alpha (1 - p)^gamma log p`` for positives, and of ``-(1 - alpha) p^gamma log(1 - p)`` for negatives.
 
     Notes
@@ -44,7 +48,7 @@ def focal_loss(logits: torch.Tensor, y: torch.Tensor, alpha: float = 0.8, gamma:
     log_p, log_q = functional.logsigmoid(logits), functional.logsigmoid(-logits)
     positive = -alpha * y * (gamma * log_q).exp() * log_p
     negative = -(1 - alpha) * (1 - y) * (gamma * log_p).exp() * log_q
-    return (positive + negative).mean()
+    return (positive + negative).mean() if reduction == "mean" else positive + negative
 
 
 def classification_loss(

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from neurosig.core.channel_names import listed
-from neurosig.core.errors import InputError, UsageError
+from neurosig.core.errors import InputError, StorageError, UsageError
+from neurosig.core.persistence import load_arrays
 
-__all__ = ["Entry", "check_state", "from_published", "read_state", "to_published"]
+__all__ = ["Entry", "check_state", "from_published", "read_checkpoint", "read_state", "to_published"]
+
+_INSIDE = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights beside other things
 
 
 class Entry(NamedTuple):
@@ -25,6 +30,56 @@ class Entry(NamedTuple):
     ours: str
     part: tuple[int, int] | None = None
     kernel: int | None = None
+
+
+def read_checkpoint(source: str | os.PathLike | Mapping[str, Any]) -> Mapping[str, Any]:
+    """Weights as they are published: a file of torch, safetensors or numpy. No code that a file holds is run.
+
+    Parameters
+    ----------
+    source : path-like, or mapping of str to tensor or array
+        File that ends in ``.safetensors`` or ``.npz``, or in anything else where `torch.save` wrote it; a mapping is
+        given back as it is. Of a training's state, what stands under "model", "state_dict" or "model_state_dict" is
+        taken.
+
+    Returns
+    -------
+    mapping of str to tensor or array
+        What `read_state` takes.
+
+    Raises
+    ------
+    StorageError
+        If the file is not there, is damaged, or holds anything but tensors, numbers and text: such files can run
+        whatever they like when they are read.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return source
+    path = Path(source)
+    if not path.is_file():
+        raise StorageError(f"there is no file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_arrays(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except StorageError:
+        raise
+    except Exception as error:  # a damaged or hostile file makes the readers raise anything
+        reason = " ".join(str(error).split())
+        if "weights_only" in reason or "Unsupported" in reason or "allow_pickle" in reason:
+            raise StorageError(
+                f"{path} holds Python objects beside tensors, which can run code, and is not read; have its owner "
+                "save the state dict alone"
+            ) from error
+        raise StorageError(f"cannot read weights from {path}: {reason[:200] or type(error).__name__}") from error
+    inside = [found[name] for name in _INSIDE if isinstance(found, Mapping) and isinstance(found.get(name), Mapping)]
+    found = inside[0] if inside else found
+    if not isinstance(found, Mapping):
+        raise StorageError(f"{path} holds no names and tensors, but {type(found).__name__}")
+    return found
 
 
 def read_state(state_dict: Mapping[str, Any], name: str) -> dict[str, torch.Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
+from neurosig.core.joined_epochs import epochs_in
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
 from neurosig.preprocessing.embedding import select_embedding
@@ -53,7 +53,8 @@ class AugmentedCovariances(TransformerMixin, BaseEstimator):
     trim : {"moabb", "edge"} or int
         Samples of the stacked signal: "moabb" takes `order` times `lag` less than the trial has (and all for order 1),
         as MOABB's ``AugmentedDataset`` does; "edge" takes ``(order - 1) * lag`` less, that is all there are; a number
-        takes that many, so that matrices of several orders and lags rest on equally many samples.
+        takes that many, so that matrices of several orders and lags rest on equally many samples. With
+        "block_toeplitz", which cuts nothing, it is "edge" whatever is said.
     floor : float or None
         Eigenvalues below this fraction of the largest are raised to it; those of a trial that is constant in every
         channel to this fraction of the training signals' mean variance. None leaves them.
@@ -192,7 +193,7 @@ class AugmentedCovariances(TransformerMixin, BaseEstimator):
             if self.lag_ < 1:
                 raise UsageError(f"lag_seconds={self.lag_seconds:g} is less than half a sample at {self.sfreq_:g} Hz")
         self.variance_ = mean_variance(X)
-        length = stacked_length(X.shape[2], self.order_, self.lag_, self.trim)
+        length = stacked_length(X.shape[2], self.order_, self.lag_, trim_of(self.method, self.trim))
         self.estimator_ = resolve_estimator(self.estimator, length, self.order_ * X.shape[1])
         return self
 
@@ -221,7 +222,7 @@ class AugmentedCovariances(TransformerMixin, BaseEstimator):
         if self.floor is not None:
             return floor_eigenvalues(matrices, self.floor, self.variance_)
         if self.on_singular == "raise":
-            length = stacked_length(X.shape[2], self.order_, self.lag_, self.trim)
+            length = stacked_length(X.shape[2], self.order_, self.lag_, trim_of(self.method, self.trim))
             if reason := why_singular(matrices, length, self.order_, X.shape[1], self.estimator_):
                 raise InputError(reason)
         return matrices
@@ -234,14 +235,17 @@ class AugmentedCovariances(TransformerMixin, BaseEstimator):
         return options
 
     def _sampling_rate(self, X: Any) -> float | None:
-        mne = sys.modules.get("mne")
-        if mne is not None and isinstance(X, mne.BaseEpochs):
-            return float(X.info["sfreq"])
-        return self.sfreq
+        epochs = epochs_in(X)
+        return self.sfreq if epochs is None else float(epochs.info["sfreq"])
 
     @staticmethod
     def _get_test_params() -> list[dict[str, Any]]:
         return [{"floor": 1e-6}, {"estimator": "oas", "method": "block_toeplitz", "on_singular": "ignore"}]
+
+
+def trim_of(method: str, trim: str | int) -> str | int:
+    """The trimming that goes with a method: autocovariances of whole trials need no more than the last delay."""
+    return "edge" if method == "block_toeplitz" else trim
 
 
 def resolve_estimator(estimator: str, length: int, size: int) -> str:

@@ -19,7 +19,7 @@ from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import progress
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
-from neurosig.preprocessing.augmented_covariance import METHODS, AugmentedCovariances, check_floor
+from neurosig.preprocessing.augmented_covariance import METHODS, AugmentedCovariances, check_floor, trim_of
 from neurosig.preprocessing.augmented_scores import PairScores, Task, fold_views, made_covariances, score_pair
 from neurosig.preprocessing.lagged_products import LaggedProducts, check_estimator, grid_delays, stacked_length
 from neurosig.preprocessing.riemann import mean_and_tangent_vectors
@@ -302,8 +302,8 @@ class AugmentedCovarianceSearch(ClassifierMixin, BaseEstimator):
             raise UsageError(f"max_size must be 'rank', a whole number or None, got {self.max_size!r}")
 
     def _trim(self, n_times: int) -> str | int:
-        if self.trim != "common":
-            return self.trim
+        if trim_of(self.method, self.trim) != "common":
+            return trim_of(self.method, self.trim)
         return stacked_length(n_times, max(self.orders), max(self.lags))
 
     def _tasks(

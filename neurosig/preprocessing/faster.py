@@ -14,10 +14,12 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.registry import register
 from neurosig.preprocessing.faster_cells import find_bad_channels_in_epochs
 from neurosig.preprocessing.faster_components import find_bad_components
 from neurosig.preprocessing.faster_course import STEPS, cleaned_epochs, describe, take_steps
+from neurosig.preprocessing.faster_judged import check_judge_in
 from neurosig.preprocessing.faster_learned import Learned
 from neurosig.preprocessing.faster_metrics import cell_scores
 from neurosig.preprocessing.faster_outliers import largest_z
@@ -65,8 +67,8 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     eog_proxy : str or sequence of str
         EEG channels that stand in where there is no EOG channel, such as "Fp1".
     reference_position : str, True or None
-        One electrode that all channels refer to: its name, or True for the position in the channels' ``loc[3:6]``. The
-        effect of the distance to it is taken out of the scores.
+        One electrode that all channels refer to: its name (a channel, or a site of the 10-05 system), or True for the
+        position in the channels' ``loc[3:6]``. The effect of the distance to it is taken out of the scores.
     ica : {"fastica", "infomax", "picard"}
         How components are found. The paper uses Infomax, which is the slowest.
     n_components : int, optional
@@ -85,8 +87,11 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     random_state : int, RandomState or None
         Seed of the ICA.
     average_first : bool
-        Judge single channels in average reference, as the authors' program does. By default, as in `CleaningOptions`,
-        the average serves the components alone, and single channels are judged in the reference of the recording.
+        Judge channels of single epochs in average reference, as the authors' program does. By default, as in
+        `CleaningOptions`, the average serves the components, and they are judged in the reference of the recording.
+    judge_in : {"auto", "average", "recorded"}
+        Reference in which channels are compared over all epochs (the first step), see `find_bad_channels`: "auto" is
+        the average for "mended" with sixteen EEG channels and no `reference_position`, else that of the recording.
 
     Attributes
     ----------
@@ -139,8 +144,9 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     `transform` gives back as many epochs as it gets, so that it can stand in a pipeline. Epochs that are outliers by
     the training epochs' standards are told by `epoch_weights` and dropped by `clean`.
 
-    The epochs' average reference serves the decomposition alone; single channels are judged in the reference of the
-    recording unless `average_first`, and the output reference comes last. `neurosig preprocess` takes the same course.
+    Channels are compared in average reference (`judge_in`), as those near the reference electrode carry little without
+    being bad; channels of single epochs are judged in the reference of the recording unless `average_first`; components
+    are fitted in the average; the output reference comes last. `neurosig preprocess` takes the same course.
 
     The paper's fourth step, on by default, harms decoding from covariances: leave it out with ``steps=("channels",
     "epochs", "components")``, as the shipped pipelines do. An interpolated channel is a sum of others, so each trial
@@ -188,6 +194,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         few: str = "warn",
         random_state: Any = 0,
         average_first: bool = False,
+        judge_in: str = "auto",
     ):
         self.variant = variant
         self.threshold = threshold
@@ -207,6 +214,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         self.few = few
         self.random_state = random_state
         self.average_first = average_first
+        self.judge_in = judge_in
 
     @classmethod
     def _get_test_params(cls) -> list[dict[str, Any]]:
@@ -242,6 +250,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
 
     def _fit(self, X: Any) -> None:
         rules = self._rules()
+        check_judge_in(self.judge_in, self.reference_position)
         signals, _ = self._read(X, reset=True)
         self.ch_names_, self.ch_types_ = list(signals.ch_names), list(signals.ch_types)
         self.sfreq_ = signals.sfreq
@@ -254,6 +263,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
             average_first=self.average_first,
             decompose={"n_components": self.n_components, "method": self.ica, "random_state": self.random_state},
             eog_proxy=self.eog_proxy,
+            judge_in=self.judge_in,
         )
         tell_skipped(course.found.values(), every=self.few == "warn")
         self.bad_channels_ = course.bads
@@ -367,6 +377,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
         """
         import mne
 
+        X = joined_epochs(X)
         kept = self.epoch_weights(X) > 0
         clean = self.transform(X)
         if isinstance(X, mne.BaseEpochs):

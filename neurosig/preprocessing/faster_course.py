@@ -87,6 +87,7 @@ def take_steps(
     average_first: bool = False,
     decompose: Mapping[str, Any] | None = None,
     eog_proxy: str | Sequence[str] = (),
+    judge_in: str = "auto",
 ) -> Course:
     """Run the first four stages of FASTER in their order.
 
@@ -100,12 +101,14 @@ def take_steps(
         One electrode that all channels refer to, see `find_bad_channels`.
     average_first : bool
         Whether the average of the good EEG channels is taken off after the second stage, as the authors' program does,
-        so that single channels are judged in average reference. By default the average serves the decomposition alone
+        so that channels of single epochs are judged in average reference. By default the average serves the decomposition alone
         ("mne": not even that), and `clean` stays in the reference of the recording.
     decompose : dict, optional
         Options of `fit_decomposition`; its reference follows from `average_first`.
     eog_proxy : str or sequence of str
         EEG channels in place of an EOG; those that are bad are not used.
+    judge_in : {"auto", "average", "recorded"}
+        Reference in which the first stage judges, see `find_bad_channels`.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def take_steps(
     notes: list[str] = []
     bad = {*signals.bads, *signals.empty}
     if "channels" in rules:
-        found["channels"] = bad_channels(signals, rules["channels"], reference)
+        found["channels"] = bad_channels(signals, rules["channels"], reference, judge_in=judge_in)
         bad |= set(found["channels"].bads)
     bads = [name for name in signals.ch_names if name in bad]
     good = signals.picks(exclude=bads)

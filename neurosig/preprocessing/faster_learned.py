@@ -6,6 +6,7 @@ import dataclasses
 import json
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.base import BaseEstimator
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.log import logger
 from neurosig.core.validation import check_signals
 from neurosig.preprocessing.faster_cells import bad_cells
@@ -93,15 +95,20 @@ class Learned(BaseEstimator):
 
         if isinstance(X, mne.io.BaseRaw):
             raise InputError("expected epochs, got a continuous recording; cut it (mne.make_fixed_length_epochs)")
+        X = joined_epochs(X)
         is_epochs = isinstance(X, mne.BaseEpochs)
         names, marked = self._known(X, reset)
         array, holes = without_holes(X.get_data(copy=False) if is_epochs else X, names, marked)
         array = check_signals(array, estimator=self, reset=reset, ensure_3d=False)
         two_axes = array.ndim == 2
         if two_axes:
-            if reset and names is not None and len(names) != array.shape[1]:
+            named = names is not None and len(names) != array.shape[1]
+            # half a second of samples or more, and a rate, are one epoch that lost its axis: one sample has no rate
+            timed = isinstance(self.sfreq, Real) and 2 * array.shape[1] >= self.sfreq
+            if reset and (named or timed):
+                channels = f" with {len(names)} channels" if named and names is not None else ""
                 raise InputError(
-                    f"expected signals of shape (n_epochs, n_channels, n_times) with {len(names)} channels, got shape "
+                    f"expected signals of shape (n_epochs, n_channels, n_times){channels}, got shape "
                     f"{array.shape}, which counts as {array.shape[0]} epochs of {array.shape[1]} channels and one "
                     "sample; a single epoch is X[np.newaxis]"
                 )

@@ -152,6 +152,8 @@ def channel_scores(
     sfreq: float | None,
     groups: Collection[np.ndarray],
     alive: np.ndarray,
+    reference: np.ndarray | None = None,
+    referred: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Metrics of channels over all epochs laid end to end.
 
@@ -171,6 +173,10 @@ def channel_scores(
         Positions in `picks` of channels of one type, which are correlated with each other.
     alive : array of bool of shape (n_picks,)
         Channels with a signal; the others are left out and get NaN.
+    reference : array of shape (n_epochs, n_times), optional
+        What is taken off the channels `referred` before.
+    referred : array of bool of shape (n_picks,), optional
+        Those channels.
 
     Returns
     -------
@@ -184,6 +190,8 @@ def channel_scores(
     for i, channel in enumerate(picks):
         row = series[i]
         row.reshape(n_epochs, n_times)[...] = X[:, channel]
+        if reference is not None and referred is not None and referred[i]:
+            row.reshape(n_epochs, n_times)[...] -= reference
         silent[i] = not row.any()
         if not alive[i]:
             row[:] = 0.0

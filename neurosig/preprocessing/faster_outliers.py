@@ -50,8 +50,9 @@ class Outliers:
     scores, z, flags : dict of str to array
         The value, its z-score, and whether it lies beyond the threshold, of each item in each metric: shape (n_items,),
         for channels in epochs (n_epochs, n_items). Channels that were left out have a score of NaN. With several EOG
-        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have two further rows, for
-        channels without a score: "dead", for those without a signal, and "marked", for those that were known to be bad.
+        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have three further rows, for
+        channels without a score: "dead", for those without a signal, "marked", for those that were known to be bad, and
+        "faint", for those with less than a quarter of the usual amplitude.
     bad : array of bool
         The united decision, of the shape of one metric's flags.
     threshold : dict of str to float
@@ -203,6 +204,7 @@ class Rule:
         valid: np.ndarray | None = None,
         dead: np.ndarray | None = None,
         marked: np.ndarray | None = None,
+        faint: np.ndarray | None = None,
         skipped: Mapping[str, str] | None = None,
         picks: np.ndarray | None = None,
     ) -> Outliers:
@@ -222,6 +224,8 @@ class Rule:
             Items that are bad without a score, as they carry no signal.
         marked : array of bool, optional
             Items that were known to be bad; a row of their own where there are any.
+        faint : array of bool, optional
+            Items that are bad without a score, as they carry far less than the others; a row where there are any.
         skipped : dict of str to str, optional
             Metrics that could not be computed, and why.
         picks : array of int, optional
@@ -251,6 +255,8 @@ class Rule:
             flags["dead"] = dead
         if marked is not None and marked.any():
             flags["marked"] = marked
+        if faint is not None and faint.any():
+            flags["faint"] = faint
         shape = next((f.shape for metric, f in flags.items() if metric != "eog_correlation"), (n_items,))
         bad = np.zeros(shape, dtype=bool)
         for metric, found in flags.items():

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from neurosig.core.channel_names import listed
+from neurosig.core.channel_names import canonical_name, listed
+from neurosig.core.channels import montage_name
 from neurosig.core.errors import ChannelError
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def reference_angles(info: mne.Info, picks: np.ndarray, reference: str | bool) -
     picks : array of int
         Channels.
     reference : str or True
-        Name of the reference channel; True takes the position that each channel's ``loc[3:6]`` gives.
+        Name of the reference channel, or of a site of the 10-05 system ("A2", "FCz") where it is none of the channels;
+        True takes the position that each channel's ``loc[3:6]`` gives.
 
     Returns
     -------
@@ -35,14 +37,12 @@ def reference_angles(info: mne.Info, picks: np.ndarray, reference: str | bool) -
     Raises
     ------
     ChannelError
-        If a position is missing.
+        If a position is missing, or a name is neither a channel nor a site.
     """
     locs = np.array([info["chs"][pick]["loc"][:6] for pick in picks])
     here, there = locs[:, :3].copy(), locs[:, 3:].copy()
     if isinstance(reference, str):
-        if reference not in info["ch_names"]:
-            raise ChannelError(f"the reference channel {reference!r} is not among the channels")
-        there[:] = info["chs"][info["ch_names"].index(reference)]["loc"][:3]
+        there[:] = _place(info, reference)
     for positions, whose in ((here, "the channels"), (there, "the reference")):
         missing = ~np.isfinite(positions).all(axis=1) | (positions == 0).all(axis=1)
         if missing.any():
@@ -53,6 +53,21 @@ def reference_angles(info: mne.Info, picks: np.ndarray, reference: str | bool) -
             )
         positions /= np.linalg.norm(positions, axis=1, keepdims=True)
     return np.arccos(np.clip((here * there).sum(axis=1), -1.0, 1.0))
+
+
+def _place(info: mne.Info, name: str) -> np.ndarray:
+    """Position of a channel by its name, in any spelling, or of a site of the 10-05 system, in the head's frame."""
+    import mne
+
+    spelled = {canonical_name(other): other for other in info["ch_names"]} | {other: other for other in info["ch_names"]}
+    if (found := spelled.get(name, spelled.get(canonical_name(name)))) is not None:
+        return info["chs"][info["ch_names"].index(found)]["loc"][:3]
+    montage = mne.channels.make_standard_montage(montage_name("standard_1005"))
+    sites = {canonical_name(site): site for site in montage.ch_names}
+    if (site := sites.get(canonical_name(name))) is None:
+        raise ChannelError(f"the reference {name!r} is neither among the channels nor a site of the 10-05 system")
+    alone = mne.create_info([site], 1.0, "eeg", verbose="error").set_montage(montage, verbose="error")
+    return alone["chs"][0]["loc"][:3]
 
 
 def remove_quadratic(scores: np.ndarray, angles: np.ndarray) -> np.ndarray:

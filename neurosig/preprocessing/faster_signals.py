@@ -12,6 +12,7 @@ import numpy as np
 
 from neurosig.core.channels import canonical_name, montage_name
 from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.signals import SignalSpec
 from neurosig.preprocessing.faster_outliers import Outliers, Rule, refuse_without_metrics
 from neurosig.preprocessing.faster_reference import reference_angles, remove_quadratic
@@ -110,6 +111,7 @@ class Recorded:
             raise UsageError(f"sfreq must be a positive rate in Hz, got {sfreq!r}")
         bads: tuple[str, ...] = ()
         described = info
+        signals = joined_epochs(signals)
         if isinstance(signals, mne.BaseEpochs):
             X, described = signals.get_data(copy=False), signals.info
         elif isinstance(signals, mne.io.BaseRaw):

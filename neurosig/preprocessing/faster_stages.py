@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError
+from neurosig.preprocessing.faster_judged import check_judge_in, faint_channels, in_average, mean_signal
 from neurosig.preprocessing.faster_metrics import cell_scores, channel_scores, dead_channels, finite_cells
 from neurosig.preprocessing.faster_outliers import Outliers, Rule
 from neurosig.preprocessing.faster_signals import (
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bad_channels", "bad_epochs", "epoch_scores_by_type", "find_bad_channels", "find_bad_epochs"]
 
+_AVERAGES = 3  # a channel that is found bad is taken out of the average that the others are judged in
+
 
 def find_bad_channels(
     epochs: Any,
@@ -41,6 +45,7 @@ def find_bad_channels(
     sfreq: float | None = None,
     ch_names: Sequence[str] | None = None,
     few: str = "warn",
+    judge_in: str = "auto",
 ) -> Outliers:
     """Stage 1 of FASTER: channels that are outliers over the whole recording.
 
@@ -58,8 +63,9 @@ def find_bad_channels(
     max_iter : int, optional
         Rounds; channels found in one do not count in the next. By default three for "mended", else one.
     reference : str, True or None
-        With one reference electrode: its name, or True to take its position from the channels' ``loc[3:6]``. What a
-        quadratic in the angle to it explains is taken out of variance and correlation ("mne": of all metrics).
+        With one reference electrode: its name (a channel, or a site of the 10-05 system), or True to take its position
+        from the channels' ``loc[3:6]``. What a quadratic in the angle to it explains is taken out of variance and
+        correlation ("mne": of all metrics).
     bads : sequence of str, optional
         Channels known to be bad: left out of the statistics and part of the decision. By default those that the epochs
         mark; "mne" takes part in all.
@@ -71,6 +77,9 @@ def find_bad_channels(
         Names of an array's channels.
     few : {"warn", "ignore"}
         What to do where there are too few channels for the threshold ever to be passed (fewer than 11 for 3).
+    judge_in : {"auto", "average", "recorded"}
+        Reference in which EEG channels are compared: the average of the good ones, or that of the recording. "auto" is
+        the average for "mended", where there are sixteen EEG channels and no `reference`, else that of the recording.
 
     Returns
     -------
@@ -80,7 +89,7 @@ def find_bad_channels(
     Raises
     ------
     UsageError
-        If an option is unknown.
+        If an option is unknown, or the average is asked for beside a `reference`.
     InputError
         If the signals are no epochs, or no channel is left to compare.
 
@@ -96,19 +105,32 @@ def find_bad_channels(
     take a tenth of the time, do not make the frontal channels bad, and a noisy channel does not hide a dead one.
     "drift" is the same of means over a quarter of a second. "mended" looks three times, the published programs once.
 
+    An electrode near the reference electrode carries little and is no worse for that. The paper [1]_ takes the distance
+    to the reference out of the scores, for which its place must be known. Where it is not, "mended" compares channels in
+    their average, from which, as in [2]_, those that are found bad are left out, up to three times. In that reference a
+    channel without contact shows what the others share: what is left below a quarter of the usual amplitude in the
+    reference of the recording is flagged as "faint".
+
     References
     ----------
     .. [1] Nolan, Whelan & Reilly, "FASTER: Fully Automated Statistical Thresholding for EEG artifact Rejection",
        Journal of Neuroscience Methods 192, 152-162, 2010.
+    .. [2] Bigdely-Shamlo, Mullen, Kothe, Su & Robbins, "The PREP pipeline: standardized preprocessing for large-scale
+       EEG analysis", Frontiers in Neuroinformatics 9, 16, 2015.
     """
     rule = Rule.make("channels", variant, threshold, metrics, max_iter, few)
-    found = bad_channels(Recorded.read(epochs, info, sfreq, ch_names, continuous=True), rule, reference, bads)
+    check_judge_in(judge_in, reference)
+    found = bad_channels(Recorded.read(epochs, info, sfreq, ch_names, continuous=True), rule, reference, bads, judge_in)
     tell_skipped([found])
     return found
 
 
 def bad_channels(
-    signals: Recorded, rule: Rule, reference: str | bool | None = None, bads: Sequence[str] | None = None
+    signals: Recorded,
+    rule: Rule,
+    reference: str | bool | None = None,
+    bads: Sequence[str] | None = None,
+    judge_in: str = "auto",
 ) -> Outliers:
     """Stage 1 on signals that were read; see `find_bad_channels`."""
     picks = signals.picks()
@@ -130,18 +152,42 @@ def bad_channels(
         )
     groups = signals.groups(picks)
     metrics, skipped = computable(rule, signals.sfreq, signals.X.shape[2])
-    scores = channel_scores(X, picks, metrics, variant=rule.variant, sfreq=signals.sfreq, groups=groups, alive=valid)
-    correct_for_reference(scores, signals, picks, reference, rule)
-    return rule.judge(
-        [signals.ch_names[i] for i in picks],
-        scores,
-        groups,
-        valid=valid,
-        dead=None if rule.published and not empty.any() else dead,
-        marked=marked,
-        skipped=skipped,
-        picks=picks,
-    )
+    eeg = np.array([signals.ch_types[i] == "eeg" for i in picks])
+    averaged = in_average(judge_in, rule, reference, int((valid & eeg).sum()))
+    faint = faint_channels(X, picks, valid & eeg) if averaged else np.zeros(len(picks), dtype=bool)
+
+    def score(counted: np.ndarray | None) -> dict[str, np.ndarray]:
+        off = None if counted is None else mean_signal(X, picks[counted])
+        scores = channel_scores(
+            X, picks, metrics, variant=rule.variant, sfreq=signals.sfreq, groups=groups, alive=valid & ~faint,
+            reference=off, referred=eeg,
+        )  # fmt: skip
+        correct_for_reference(scores, signals, picks, reference, rule)
+        return scores
+
+    def judge(scores: Mapping[str, np.ndarray], rule: Rule) -> Outliers:
+        return rule.judge(
+            [signals.ch_names[i] for i in picks],
+            scores,
+            groups,
+            valid=valid & ~faint,
+            dead=None if rule.published and not empty.any() else dead,
+            marked=marked,
+            faint=faint,
+            skipped=skipped,
+            picks=picks,
+        )
+
+    counted = valid & eeg & ~faint
+    scores = score(counted if averaged else None)
+    silent = dataclasses.replace(rule, few="ignore")
+    for _ in range(_AVERAGES - 1 if averaged else 0):
+        good = counted & ~judge(scores, silent).bad
+        if good.sum() < 2 or good.sum() == counted.sum():
+            break
+        counted = good
+        scores = score(counted)
+    return judge(scores, rule)
 
 
 def _warn_of_holes(names: list[str]) -> None:

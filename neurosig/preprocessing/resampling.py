@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.errors import UsageError
+from neurosig.core.joined_epochs import epochs_in
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
 
@@ -107,7 +108,8 @@ class FourierResample(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             If a rate is not above zero, or the rate of the signals is not known.
         """
         _check_rate("target", self.target)
-        known = float(X.info["sfreq"]) if hasattr(X, "info") else None
+        epochs = epochs_in(X)
+        known = None if epochs is None else float(epochs.info["sfreq"])
         if self.sfreq is None and known is None:
             raise UsageError("FourierResample needs the rate of the signals: pass sfreq=, or mne.Epochs")
         if self.sfreq is not None:

@@ -14,7 +14,7 @@ from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
-from neurosig.preprocessing.augmented_covariance import check_one_of, check_positive, covariance_matrices
+from neurosig.preprocessing.augmented_covariance import check_one_of, check_positive, covariance_matrices, trim_of
 from neurosig.preprocessing.lagged_products import stacked_length
 from neurosig.preprocessing.riemann import mean_riemann, tangent_space
 from neurosig.preprocessing.tangent import as_covariances
@@ -324,8 +324,7 @@ class BlockToeplitzSiegel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Bas
         check_positive("alpha", self.alpha)
         check_positive("tol", self.tol)
         X = check_signals(X, estimator=self)
-        # autocovariances are those of whole trials, cut nowhere
-        stacked_length(X.shape[2], self.order, self.lag, "edge" if self.method == "block_toeplitz" else "moabb")
+        stacked_length(X.shape[2], self.order, self.lag, trim_of(self.method, "moabb"))
         coefficients = self._coefficients(X)
         self.power_ = mean_riemann(coefficients[:, 0], tol=self.tol)
         self.reflections_ = siegel_mean(coefficients[:, 1:], tol=self.tol)

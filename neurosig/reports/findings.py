@@ -202,7 +202,7 @@ def glossary(metric: str) -> list[tuple[str, str]]:
         (
             "Corrected p",
             "probability of a difference at least this large if the pipelines were equal, made stricter for the "
-            "number of pairs looked at (Holm); pairs with a dummy, which ignores the signals, are counted by themselves",
+            "number of pairs looked at (Holm); pairs with a dummy, which ignores the signals, count by themselves",
         ),
         ("Effect size", "the mean paired difference in units of its standard deviation; 0.2 is small, 0.8 large"),
     ]

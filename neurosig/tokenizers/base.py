@@ -2,206 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from os import PathLike, fspath
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from neurosig._version import __version__
-from neurosig.core.all_or_nothing import all_or_nothing
-from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
-from neurosig.core.files import digest
-from neurosig.core.hub import local_folder
-from neurosig.core.log import logger
+from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.pretrained import PretrainedFormat
-from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows, brings_facts, learned_card
 from neurosig.tokenizers.quality import band_errors, check_tokens, usage_table
-from neurosig.training.batches import BUFFER_BYTES, Batches, SeveralBatches, is_stream
-from neurosig.training.checkpoint import checkpoint_seed, software
-from neurosig.training.cut_batches import trials_of
-from neurosig.training.device import draw_seed, resolve_device, seeded
-from neurosig.training.distributed import processes
-from neurosig.training.nets import train_network
-from neurosig.training.self_supervised import SelfSupervised, own_loss
-from neurosig.training.settings import TrainingSettings
-from neurosig.training.trial_data import check_names, check_trials, content_digest, known_spec, validation_split
+from neurosig.training.batches import is_stream
 
-__all__ = ["FORMAT", "Tokenizer", "Windows"]
+__all__ = ["FORMAT", "Tokenizer", "Windows", "tokenizer_card"]
 
 FORMAT = PretrainedFormat("neurosig-tokenizer", 1, "tokenizer")
 
-# what a fitted tokenizer knows, beside its weights, in JSON-like types
-_PLAIN = (
-    "n_features_in_", "n_times_", "sfreq_", "history_", "best_epoch_", "stopped_", "seconds_", "n_parameters_",
-    "n_windows_", "seed_", "_config",
-)  # fmt: skip
 
+class Tokenizer(SelfSupervisedEstimator):
+    """Base of all tokenizers: what they learn without labels is a codebook.
 
-@dataclass(frozen=True)
-class Windows:
-    """Signals as the module of a tokenizer takes them.
-
-    Parameters
-    ----------
-    X : array of shape (n, n_channels, n_times), float32, memory map or Zarr array
-        At the module's rate, of a length that it takes.
-    divisor : float
-        What they are divided by to be in the module's unit.
-    channels : object
-        What the module is told of the channels; None where it needs to know nothing.
+    See Also
+    --------
+    SelfSupervisedEstimator : Parameters and attributes.
     """
 
-    X: Any
-    divisor: float = 1.0
-    channels: Any = None
-
-
-class Tokenizer(TransformerMixin, BaseEstimator):
-    """Base of all tokenizers.
-
-    Parameters
-    ----------
-    max_epochs : int
-        Passes over the training windows at most.
-    batch_size : int
-        Windows in a batch, in training and after.
-    lr : float
-        Learning rate.
-    weight_decay : float
-        Handed to the optimizer, AdamW.
-    betas : tuple of float
-        Likewise.
-    warmup : float
-        Epochs in which the learning rate rises from zero to `lr`.
-    final_lr : float
-        Rate to which it goes over after that, along half a cosine.
-    clip_norm : float or None
-        Largest norm of the gradient.
-    validation : float or None
-        Share of the windows on which the training is judged after each epoch, whole `groups` where these are given. The
-        weights of the best epoch are kept. None judges nothing and keeps the last.
-    patience : int or None
-        Epochs without improvement after which the training stops; None trains for `max_epochs`.
-    precision : {"float32", "bfloat16", "float16"}
-        Type in which products are computed.
-    checkpoint : path-like, optional
-        Folder that keeps the state after each epoch: a training that was killed goes on there when it is called again,
-        with the same parameters and signals.
-    buffer_bytes : int
-        Bytes of signals on disk (memory maps, Zarr arrays) that are held at once to be shuffled.
-    compile : bool
-        Whether the module is trained through `torch.compile`.
-    any_channels : bool
-        Whether a fitted tokenizer takes windows with other channels than those it was fitted on. One that was fitted on
-        several collections always does.
-    on_short : {"raise", "pad"}
-        What becomes of windows that are too short for a token: refused, or filled up with zeros.
-    sfreq : float, optional
-        Sampling rate in Hz; read from Epochs where these are given.
-    ch_names : list of str, optional
-        Channel names, likewise.
-    info : SignalSpec or mne.Info, optional
-        All that is known about the signals, likewise.
-    device : str
-        "auto", "cpu", "cuda", "cuda:1", "mps", or "accelerate" for several devices.
-    random_state : int, RandomState or None
-        Seeds all that is drawn; the same number gives the same bits.
-    verbose : bool, str or None
-        As in mne: at "INFO" a progress bar is shown. None follows neurosig's log level.
-
-    Attributes
-    ----------
-    module_ : nn.Module
-        The trained module, frozen.
-    history_ : list of dict
-        A row an epoch: epoch, train_loss and valid_loss, the parts of both, lr, seconds.
-    best_epoch_ : int
-        The epoch whose weights are kept, from 1; 0 where nothing was trained.
-    stopped_ : str
-        Why the training ended.
-    seconds_ : float
-        Duration of the training.
-    n_parameters_ : int
-        Weights of the module, its codes not among them.
-    n_windows_ : int
-        Windows that were there to learn from.
-    n_features_in_ : int
-        Channels of the windows fitted on, where it was one collection.
-    n_times_ : int
-        Samples of such a window.
-    sfreq_ : float or None
-        Sampling rate of the signals fitted on, in Hz.
-    spec_ : SignalSpec or None
-        What is known about them.
-    seed_ : int
-        The seed that was drawn from `random_state`.
-    """
-
-    _channel_order_matters = True  # a training sums over channels in their order
     #: Names of the axes of tokens, the first for the windows.
     token_axes: ClassVar[tuple[str, ...]]
     #: Names of the axes of what `embed` gives.
     embedding_axes: ClassVar[tuple[str, ...]]
-    _module_class: ClassVar[type[nn.Module]]
-    #: Parts of the module's training loss, "total" left out.
-    _loss_parts: ClassVar[tuple[str, ...]]
-
-    spec_: SignalSpec | None
-    sfreq_: float | None
-    seed_: int
-    _weights: dict[str, np.ndarray]
-    _config: dict[str, Any]
-
-    def __init__(
-        self, *, max_epochs: int = 100, batch_size: int = 64, lr: float = 1e-3, weight_decay: float = 1e-5,
-        betas: Sequence[float] = (0.9, 0.99), warmup: float = 0.0, final_lr: float = 0.0,
-        clip_norm: float | None = None, validation: float | None = None, patience: int | None = None,
-        precision: str = "float32", checkpoint: Any = None, buffer_bytes: int = BUFFER_BYTES, compile: bool = False,
-        any_channels: bool = False, on_short: str = "raise", sfreq: float | None = None, ch_names: Any = None,
-        info: Any = None, device: str = "auto", random_state: Any = None, verbose: Any = None,
-    ):  # fmt: skip
-        self.max_epochs = max_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.betas = betas
-        self.warmup = warmup
-        self.final_lr = final_lr
-        self.clip_norm = clip_norm
-        self.validation = validation
-        self.patience = patience
-        self.precision = precision
-        self.checkpoint = checkpoint
-        self.buffer_bytes = buffer_bytes
-        self.compile = compile
-        self.any_channels = any_channels
-        self.on_short = on_short
-        self.sfreq = sfreq
-        self.ch_names = ch_names
-        self.info = info
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+    _format: ClassVar[PretrainedFormat] = FORMAT
 
     # -- what each tokenizer gives ------------------------------------------------------------------------------------
-
-    def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
-        """Checked signals in their own rate and unit, as the module takes them."""
-        raise NotImplementedError
-
-    def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
-        """Keyword arguments of the module for these windows, JSON-like."""
-        raise NotImplementedError
 
     def _codebooks(self, tokens: np.ndarray) -> Iterator[tuple[dict[str, int], np.ndarray]]:
         """Tokens by codebook, with what names it."""
@@ -223,138 +58,6 @@ class Tokenizer(TransformerMixin, BaseEstimator):
     def vocabulary_size_(self) -> int:
         """Number of codes that a token chooses among."""
         raise NotImplementedError
-
-    # -- learning -----------------------------------------------------------------------------------------------------
-
-    @all_or_nothing
-    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> Self:
-        """Learn the codebook, and all that leads to it and back, without labels.
-
-        Parameters
-        ----------
-        X : array of shape (n, n_channels, n_times), mne.Epochs, SignalDataset, or list of Epochs or SignalDatasets
-            Windows; memory maps and Zarr arrays stay on disk. The collections of a list may differ in channels, rate
-            and length; each batch is of one of them.
-        y : None
-            Ignored.
-        groups : array of shape (n,), or list of such, optional
-            What each window belongs to (a person): windows of one group never both train and validate. Of a
-            `SignalDataset` it is the subject, if not given.
-
-        Returns
-        -------
-        Tokenizer
-            Itself.
-
-        Raises
-        ------
-        InputError
-            If the signals cannot be learned from: not finite, empty, too short.
-        UsageError
-            If a parameter is wrong, or something must be known that is not (sampling rate, channels, unit).
-        StorageError
-            If the checkpoint is of another training.
-        """
-        several = isinstance(X, list | tuple) and bool(X) and all(map(_brings_facts, X))
-        given = list(X) if several else [X]
-        owners = _owners(given, groups, several)
-        process = processes(self.device)
-        seed = process.agreed(draw_seed(self.random_state))
-        specs, collections = [], []
-        for one in given:
-            signals, spec, sfreq = self._known(one, reset=True, several=several)
-            specs.append((spec, sfreq))
-            collections.append(self._windows(signals, spec, sfreq))
-        config = self._module_config(collections)
-        identity: dict[str, Any] | None = None
-        folder: Path | None = None
-        if self.checkpoint is not None:
-            identity = self._identity(config, collections, owners, seed)
-            folder = Path(self.checkpoint) / digest(identity)
-            if self.random_state is None:
-                seed = process.agreed(checkpoint_seed(folder) or seed)
-        device = process.device if process.world > 1 or self.device == "accelerate" else resolve_device(self.device)
-        settings = self._settings(seed, folder)
-        with seeded(seed, device):
-            module = self._module_class(**config)
-            learner = SelfSupervised(
-                module, seed, self._loss_parts,
-                None if collections[0].channels is None else [one.channels for one in collections],
-            )  # fmt: skip
-            train, valid = self._batches(collections, owners, seed, device, process)
-            record = train_network(
-                learner, train, valid, settings, loss=own_loss, device=device, identity=identity, process=process,
-                parts=self._loss_parts,
-            )  # fmt: skip
-        self._keep(module, config, device)
-        spec, self.sfreq_ = specs[0] if not several else (None, None)
-        self.n_times_ = int(given_times(given[0]))
-        self.spec_ = None if spec is None else spec.replace(n_times=self.n_times_)
-        if several and "n_features_in_" in vars(self):
-            del self.n_features_in_
-        self.n_windows_ = sum(int(one.X.shape[0]) for one in collections)
-        self.seed_, self.seconds_ = seed, record.seconds
-        self.history_, self.best_epoch_, self.stopped_ = record.history, record.best_epoch, record.stopped
-        logger.info("%s: %s; weights of epoch %d", type(self).__name__, record.stopped, record.best_epoch)
-        return self
-
-    def _keep(self, module: nn.Module, config: dict[str, Any], device: torch.device) -> None:
-        """Take over a module, frozen."""
-        module.freeze()  # type: ignore[operator]
-        for parameter in module.parameters():
-            parameter.grad = None
-        self._module, self._config, self._device = module, config, device
-        self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
-        vars(self).pop("_weights", None)
-
-    def _settings(self, seed: int, checkpoint: Path | None) -> TrainingSettings:
-        asked = {"TRUE": True, "NONE": logger.isEnabledFor(20), "INFO": True, "DEBUG": True, "20": True, "10": True}
-        return TrainingSettings(
-            max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr, weight_decay=self.weight_decay,
-            schedule="warmup_cosine", warmup=self.warmup, final_lr=self.final_lr, betas=tuple(self.betas),  # type: ignore[arg-type]
-            stopping=None if self.validation is None else "loss", patience=self.patience, clip_norm=self.clip_norm,
-            precision=self.precision, compile=bool(self.compile),
-            checkpoint=None if checkpoint is None else str(checkpoint), seed=seed,
-            show_progress=asked.get(str(self.verbose).upper(), False),
-        )  # fmt: skip
-
-    def _batches(
-        self, collections: Sequence[Windows], owners: Sequence[Any], seed: int, device: torch.device, process: Any
-    ) -> tuple[Any, Any]:
-        generator = torch.Generator().manual_seed(seed)
-        train, valid = [], []
-        for one, groups in zip(collections, owners, strict=True):
-            n = int(one.X.shape[0])
-            learned, judged = validation_split(
-                np.zeros(n), np.arange(n), groups, self.validation, classes=False, random_state=seed
-            )
-            trials = trials_of(one.X, None, None, device)
-            options: dict[str, Any] = {
-                "batch_size": self.batch_size, "scale": one.divisor, "device": device, "buffer_bytes": self.buffer_bytes
-            }  # fmt: skip
-            shared = {"generator": generator, "rank": process.rank, "world": process.world}
-            train.append(Batches(trials, torch.zeros(n), learned, **options, **shared))
-            if judged is not None:
-                valid.append(Batches(trials, torch.zeros(n), judged, **options))
-        if len(collections) == 1:
-            return train[0], valid[0] if valid else None
-        return SeveralBatches(train), SeveralBatches(valid) if valid else None
-
-    def _identity(
-        self, config: Mapping[str, Any], collections: Sequence[Windows], owners: Sequence[Any], seed: int
-    ) -> dict[str, Any]:
-        """What makes a training the one that it is, for its checkpoint."""
-        left_out = ("checkpoint", "verbose", "random_state", "info", "ch_names", "device")
-        params = {name: value for name, value in self.get_params(deep=False).items() if name not in left_out}
-        return {
-            **json.loads(json.dumps(params, default=repr)),
-            "module": json.loads(json.dumps(dict(config))),
-            "data": [content_digest(one.X, groups) for one, groups in zip(collections, owners, strict=True)],
-            "divisors": [one.divisor for one in collections],
-            "channels": [repr(one.channels) for one in collections],
-            "software": software(self._module_class),
-            "seed": None if self.random_state is None else seed,
-        }
 
     # -- from signals to tokens and back ------------------------------------------------------------------------------
 
@@ -380,6 +83,7 @@ class Tokenizer(TransformerMixin, BaseEstimator):
         ChannelError
             If channels are others than those fitted on, or unknown.
         """
+        X = joined_epochs(X)
         return _as_table(X, self._over_batches(X, "encode", np.int64))
 
     def embed(self, X: Any) -> np.ndarray:
@@ -439,47 +143,6 @@ class Tokenizer(TransformerMixin, BaseEstimator):
 
         return band_errors(pieces(), self._frequencies(), bands)
 
-    def _run(self, X: Any) -> Iterator[tuple[torch.Tensor, Any]]:
-        """Batches of checked windows in the module's unit, and what it is told of their channels."""
-        check_is_fitted(self)
-        _ = self.module_
-        signals, spec, sfreq = self._known(X, reset=False)
-        windows = self._windows(signals, spec, sfreq)
-        n = int(windows.X.shape[0])
-        trials = trials_of(windows.X, None, None, self._device)
-        batches = Batches(
-            trials, torch.zeros(n), np.arange(n), batch_size=self.batch_size, scale=windows.divisor,
-            device=self._device, buffer_bytes=self.buffer_bytes,
-        )  # fmt: skip
-        for signals, _ in batches:
-            yield signals, windows.channels
-
-    def _over_batches(self, X: Any, method: str, dtype: Any) -> np.ndarray:
-        found = []
-        for signals, channels in self._run(X):
-            told = {} if channels is None else {"channels": channels}
-            found.append(getattr(self.module_, method)(signals, **told).cpu().numpy().astype(dtype, copy=False))
-        return np.concatenate(found)
-
-    def _known(self, X: Any, *, reset: bool, several: bool = False) -> tuple[Any, SignalSpec | None, float | None]:
-        """Checked signals, and what is known about them: what they bring along, else what they were said to be."""
-        fitted = None if reset else self
-        if isinstance(X, SignalDataset):
-            spec, sfreq, signals = X.info, X.info.sfreq, X.X
-        elif _brings_facts(X):
-            spec, sfreq = known_spec(X, None if several else self.info, None if several else self.ch_names, None)
-            signals = X
-        else:
-            spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq) if reset else (self.spec_, self.sfreq_)
-            signals = X
-        free = several or (fitted is not None and (self.any_channels or not hasattr(self, "n_features_in_")))
-        if fitted is not None and not free:
-            check_names(_channels_only(self.spec_), X, type(self).__name__)
-        signals = check_trials(_Anyone(type(self).__name__) if free else self, signals, reset=reset or free)
-        if spec is not None and spec.n_channels != signals.shape[1]:
-            raise ChannelError(f"{spec.n_channels} channels are named, the signals have {signals.shape[1]}")
-        return signals, spec, sfreq
-
     @property
     def _n_features_out(self) -> int:
         """Columns of the tokens of an array of two axes."""
@@ -503,170 +166,16 @@ class Tokenizer(TransformerMixin, BaseEstimator):
         name = type(self).__name__.lower()
         return np.asarray([f"{name}{i}" for i in range(self._n_features_out)], dtype=object)
 
-    # -- keeping ------------------------------------------------------------------------------------------------------
-
-    @property
-    def module_(self) -> Any:
-        """The trained module, frozen; built anew from its weights after reading from disk."""
-        state = vars(self)
-        if "_module" not in state:
-            if "_weights" not in state:
-                raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
-            try:
-                device = resolve_device("auto" if self.device == "accelerate" else self.device)
-            except UsageError:
-                device = torch.device("cpu")  # trained where there was a better one
-            with seeded(state["seed_"]):
-                module = self._module_class(**self._config)
-            weights = {name: torch.from_numpy(np.array(value)) for name, value in state["_weights"].items()}
-            try:
-                module.load_state_dict(weights)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise StorageError(f"the stored weights do not fit {type(module).__name__}: {reason}") from error
-            self._module, self._device = module.to(device), device
-            module.freeze()  # type: ignore[operator]
-        return self._module
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_module" in vars(self) or "_weights" in vars(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        module = state.pop("_module", None)
-        state.pop("_device", None)
-        if module is not None:
-            state["_weights"] = _arrays(module)
-        if isinstance(state.get("spec_"), SignalSpec):
-            state["spec_"] = state["spec_"].to_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("spec_"), dict):
-            state["spec_"] = SignalSpec.from_dict(state["spec_"])
-        super().__setstate__(state)
-
-    def save_pretrained(
-        self, folder: str | PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
-    ) -> Path:
-        """Store the fitted tokenizer: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where; a folder that this method wrote before is replaced.
-        card : str, optional
-            The model card, Markdown; by default one is written from what is known.
-        scores : dict, optional
-            Name of a score to its value (or to text: mean ± spread), for the card.
-        licence : str, optional
-            Licence of the weights, for the card, an SPDX name in small letters.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        StorageError
-            If the folder holds something else, or cannot be written.
-        UsageError
-            If a parameter cannot be written as JSON.
-        """
-        check_is_fitted(self)
-        params = self.get_params(deep=False) | {"info": None, "ch_names": None, "sfreq": None}  # they stand in the spec
-        if isinstance(params["checkpoint"], PathLike):
-            params["checkpoint"] = fspath(params["checkpoint"])
-        if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None
-        state = vars(self)
-        fitted = {name: state[name] for name in _PLAIN if name in state}
-        config = {
-            "estimator": type(self).__name__,
-            "params": params,
-            "fitted": json.loads(json.dumps(fitted, default=lambda value: value.item())),
-            "spec": None if self.spec_ is None else self.spec_.to_dict(),
-            "vocabulary_size": self.vocabulary_size_,
-            "token_axes": list(self.token_axes),
-            "scores": scores,
-            "licence": licence,
-            "versions": {"neurosig": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
-        return FORMAT.write(folder, config, _arrays(self.module_), tokenizer_card(config) if card is None else card)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | PathLike, *, revision: str | None = None, **params: Any) -> Self:
-        """Read back what `save_pretrained` stored; no code is run that the folder brings along.
-
-        Parameters
-        ----------
-        folder : path-like
-            The folder; or "owner/name", where there is no such folder: a model on the Hugging Face Hub (the extra
-            ``hub``).
-        revision : str, optional
-            Branch, tag or commit on the Hub.
-        **params
-            Parameters to set otherwise than they were stored (``device="cpu"``).
-
-        Returns
-        -------
-        Tokenizer
-            Fitted.
-
-        Raises
-        ------
-        StorageError
-            If the folder is not there, is something else, or is damaged; if the Hub cannot be reached or has no such
-            model.
-        UsageError
-            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
-        """
-        place = local_folder(folder, revision)
-        config = FORMAT.read_config(place)
-        FORMAT.check_estimator(place, config, cls.__name__)
-        try:
-            tokenizer = cls(**{**config["params"], **params})
-            tokenizer.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
-            vars(tokenizer).update({name: config["fitted"][name] for name in _PLAIN if name in config["fitted"]})
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        tokenizer._weights = FORMAT.read_arrays(place)
-        _ = tokenizer.module_  # now, so that what does not fit is said now
-        return tokenizer
-
-    def _take(self, module: nn.Module, config: dict[str, Any]) -> Self:
-        """Become the fitted tokenizer of a module that was trained elsewhere."""
-        try:
-            device = resolve_device("auto" if self.device == "accelerate" else self.device)
-        except UsageError:
-            device = torch.device("cpu")
-        self._keep(module.to(device), config, device)
-        self.spec_, self.sfreq_ = known_spec(None, self.info, self.ch_names, self.sfreq)
-        self.history_, self.best_epoch_, self.stopped_ = [], 0, "trained elsewhere"
-        self.seconds_, self.n_windows_, self.seed_ = 0.0, 0, 0
-        return self
-
-
-class _Anyone:
-    """Whoever takes any number of channels: what `check_trials` sets or compares is kept nowhere."""
-
-    def __init__(self, name: str):
-        self._name = name
-
     def __sklearn_tags__(self) -> Any:
-        return BaseEstimator().__sklearn_tags__()
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # tokens are int64
+        return tags
 
+    def _stored_facts(self) -> dict[str, Any]:
+        return {"vocabulary_size": self.vocabulary_size_, "token_axes": list(self.token_axes)}
 
-def given_times(X: Any) -> int:
-    """Samples of a window, of whatever is given; an array of two axes has windows of one."""
-    if isinstance(X, SignalDataset):
-        return int(X.X.shape[2])
-    if _brings_facts(X):
-        return len(X.times)
-    shape = np.shape(X)
-    return int(shape[2]) if len(shape) == 3 else 1
+    def _card(self, config: Mapping[str, Any]) -> str:
+        return tokenizer_card(config)
 
 
 def tokenizer_card(config: Mapping[str, Any]) -> str:
@@ -682,71 +191,12 @@ def tokenizer_card(config: Mapping[str, Any]) -> str:
     str
         The card.
     """
-    params, fitted, spec = config["params"], config["fitted"], config["spec"]
-    licence, name = config.get("licence"), config["estimator"]
-    lines = [
-        "---", "library_name: neurosig", f"license: {licence or 'unknown'}", "tags: [eeg, tokenizer, neurosig]", "---",
-        "", f"# {name}, trained with neurosig", "",
-        f"{fitted['n_parameters_']:,} parameters beside the codes. Reads with "
-        f"`neurosig.tokenizers.{name}.from_pretrained`.",
-        "", "## Tokens", "",
-        f"- {config['vocabulary_size']} codes; axes ({', '.join(config['token_axes'])})",
-        "", "## Signals", "",
-        f"- channels: {', '.join(spec['ch_names']) if spec else 'not stated, or several collections'}",
-        f"- sampling rate: {spec['sfreq']:g} Hz" if spec and spec["sfreq"] else "- sampling rate: not stated",
-        f"- unit: {spec['unit'] if spec else 'not stated'}",
-        "", "## Training", "",
-    ]  # fmt: skip
-    if fitted["best_epoch_"]:
-        last = fitted["history_"][fitted["best_epoch_"] - 1]
-        lines += [
-            f"- {fitted['n_windows_']} windows, {len(fitted['history_'])} epochs of batches of {params['batch_size']}, "
-            f"lr {params['lr']:g}; weights of epoch {fitted['best_epoch_']}; {fitted['stopped_']}",
-            f"- seed {fitted['seed_']} (random_state {params['random_state']})",
-            *(f"- {key} {value:.4g}" for key, value in last.items() if key.startswith(("train_", "valid_"))),
-        ]
-    else:
-        lines.append(f"- {fitted['stopped_']}")
-    scores = config["scores"]
-    lines += ["", "## Scores", ""]
-    lines += [f"- {key}: {value}" for key, value in scores.items()] if scores else ["None were given."]
-    versions = ", ".join(f"{key} {version}" for key, version in config["versions"].items())
-    terms = licence or "Not stated: add that of the training data."
-    return "\n".join([*lines, "", "## Licence", "", terms, "", f"Written with {versions}.", ""])
-
-
-def _brings_facts(X: Any) -> bool:
-    """Whether signals tell their own channels and rate."""
-    return isinstance(X, SignalDataset) or (hasattr(X, "info") and hasattr(X, "times"))
-
-
-def _owners(given: Sequence[Any], groups: Any, several: bool) -> list[Any]:
-    """Groups of each collection."""
-    if groups is None:
-        found = [one.metadata["subject"].to_numpy() if isinstance(one, SignalDataset) else None for one in given]
-    elif several:
-        found = [None if one is None else np.asarray(one) for one in groups]
-    else:
-        found = [np.asarray(groups)]
-    if len(found) != len(given):
-        raise InputError(f"expected groups for each of {len(given)} collections, got {len(found)}")
-    for one, owners in zip(given, found, strict=True):
-        n = len(one) if isinstance(one, SignalDataset) or not hasattr(one, "shape") else int(one.shape[0])
-        if owners is not None and owners.shape != (n,):
-            raise InputError(f"expected one group a window, got {n} windows and groups of shape {owners.shape}")
-    return found
-
-
-def _channels_only(spec: SignalSpec | None) -> SignalSpec | None:
-    """What a fitted tokenizer asks of other signals: their channels. Rate and unit are converted."""
-    return None if spec is None else spec.replace(sfreq=None, unit="a.u.")
+    axes = ", ".join(config["token_axes"])
+    about = ["## Tokens", "", f"- {config['vocabulary_size']} codes, beside the parameters; axes ({axes})"]
+    return learned_card(config, "neurosig.tokenizers", "tokenizer", about)
 
 
 def _as_table(X: Any, tokens: np.ndarray) -> np.ndarray:
     """Tokens side by side where the signals had two axes."""
-    flat = not _brings_facts(X) and not is_stream(X) and np.ndim(X) == 2
+    flat = not brings_facts(X) and not is_stream(X) and (X if hasattr(X, "ndim") else np.asarray(X)).ndim == 2
     return tokens.reshape(len(tokens), -1) if flat else tokens
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}

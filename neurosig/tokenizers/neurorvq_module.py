@@ -315,8 +315,10 @@ class NeuroRVQTokenizerModule(nn.Module):
         """Statistics of windows (n, channels, times) that `decode` needs beside their tokens."""
         return spectrum_targets(patches(x, self.config.patch_size)).statistics
 
-    def training_loss(self, batch: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
-        """Losses of a batch of windows of the module's own channels.
+    def training_loss(
+        self, batch: torch.Tensor, generator: torch.Generator | None = None, channels: Any = None
+    ) -> dict[str, torch.Tensor]:
+        """Losses of a batch of windows.
 
         Parameters
         ----------
@@ -324,6 +326,8 @@ class NeuroRVQTokenizerModule(nn.Module):
             Windows.
         generator : torch.Generator, optional
             Draws the start of the codebooks, in the first call of a training.
+        channels : sequence of str, or of int, optional
+            As in `forward`.
 
         Returns
         -------
@@ -333,7 +337,7 @@ class NeuroRVQTokenizerModule(nn.Module):
         levels = [level for quantizer in self.quantizers for level in quantizer.levels]
         for level in levels:
             level.generator = generator
-        losses = self(batch).losses
+        losses = self(batch, channels).losses
         for level in levels:  # a generator that stayed could not be pickled
             level.generator = None
         parts = {name: getattr(losses, name) for name in ("code", "amplitude", "phase", "signal")}

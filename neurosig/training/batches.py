@@ -340,6 +340,10 @@ def read_stream(X: Any, trials: np.ndarray, out: np.ndarray | None = None) -> to
 
     They are read a few at a time: a Zarr array unpacks all the chunks that it is asked for side by side, and the pages
     of a memory map, which come with their neighbours, are let go only when they are copied.
+
+    What Zarr's own threads unpack comes on top: a chunk, packed and unpacked, in each of a few threads, whose memory
+    glibc keeps for them. Chunks of 1 MB cost little; with large ones ``MALLOC_ARENA_MAX=1`` in the environment, set
+    before Python starts, gives it back.
     """
     found = np.empty((len(trials), *X.shape[1:]), dtype=np.float32) if out is None else out
     chunk = int(X.chunks[0]) if hasattr(X, "chunks") else 1

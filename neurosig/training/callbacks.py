@@ -247,8 +247,8 @@ class Schedule(Callback):
             rates = warmup_cosine(n, self.settings.lr, self.settings.final_lr, rise)
             self.scheduler = follow_rates(optimizer, rates, self.settings.lr)
         elif self.settings.schedule == "warmup_linear":
-            epochs, rise = self.settings.max_epochs, self.settings.warmup
-            self.scheduler = schedulers.LambdaLR(optimizer, lambda epoch: warmup_linear(epoch, epochs, rise))
+            epochs, warmup = self.settings.max_epochs, self.settings.warmup
+            self.scheduler = schedulers.LambdaLR(optimizer, lambda epoch: warmup_linear(epoch, epochs, warmup))
         elif self.settings.schedule == "one_cycle":
             steps = self.settings.max_epochs * self.n_batches
             self.scheduler = schedulers.OneCycleLR(optimizer, self.settings.lr, total_steps=steps)

@@ -16,7 +16,7 @@ from neurosig.core.errors import StorageError
 from neurosig.core.files import atomic_path, digest
 from neurosig.core.log import logger
 from neurosig.core.source import source_digest
-from neurosig.training.batches import Batches
+from neurosig.training.batches import Batches, SeveralBatches
 from neurosig.training.callbacks import BestWeights, Schedule, WeightAverage
 from neurosig.training.device import random_states, set_random_states
 
@@ -37,7 +37,7 @@ class Checkpoint(Callback):
         What makes this training the one that it is (parameters, architecture, digest of the data), JSON-like.
     rows : list of dict
         The history.
-    train : Batches
+    train : Batches or SeveralBatches
         Their order and augmentation are part of the state.
     best, schedule, average : callbacks or None
         Part of the state.
@@ -57,7 +57,7 @@ class Checkpoint(Callback):
         folder: Any,
         identity: dict[str, Any],
         rows: list[dict[str, Any]],
-        train: Batches,
+        train: Batches | SeveralBatches,
         best: BestWeights | None,
         schedule: Schedule | None,
         average: WeightAverage | None,

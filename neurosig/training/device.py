@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["available_devices", "draw_seed", "random_states", "resolve_device", "seeded", "set_random_states"]
+__all__ = [
+    "available_devices", "device_in_use", "draw_seed", "random_states", "resolve_device", "seeded", "set_random_states",
+]  # fmt: skip
 
 
 def available_devices() -> list[str]:
@@ -49,6 +52,40 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
             f"device {str(device)!r} is not on this machine, which has {', '.join(known)}; choose one of them or 'auto'"
         )
     return torch.device(device)
+
+
+def device_in_use(device: str, current: torch.device | None = None) -> torch.device:
+    """The device that a fitted network is computed on: the one that is asked for, if it is there.
+
+    Parameters
+    ----------
+    device : str
+        See `resolve_device`; "auto" and "accelerate" leave a network where it is.
+    current : torch.device, optional
+        Where the network is.
+
+    Returns
+    -------
+    torch.device
+        The device.
+
+    Warns
+    -----
+    UserWarning
+        If the device is not on this machine: a network that was trained on a better one stays usable.
+    """
+    if str(device) in ("auto", "accelerate"):
+        return resolve_device("auto") if current is None else current
+    try:
+        wanted = torch.device(device)
+        if current is not None and wanted.type == current.type and wanted.index in (None, current.index):
+            return current
+        return resolve_device(device)
+    except (UsageError, RuntimeError) as error:  # torch's word for a name that is none
+        place = torch.device("cpu") if current is None else current
+        reason = error if isinstance(error, UsageError) else f"there is no device {device!r}"
+        warnings.warn(f"the network runs on {place}: {reason}", UserWarning, stacklevel=4)
+        return place
 
 
 def draw_seed(random_state: Any) -> int:

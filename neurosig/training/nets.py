@@ -235,13 +235,15 @@ def train_network(
     module : nn.Module
         The network, (n_windows, n_channels, n_times) -> (n_windows, n_outputs). Afterwards it holds the best weights
         (the last ones where nothing validates) and is in evaluation mode. Where it has ``learning_rates()``, a mapping
-        of the names of parameters to factors on the learning rate, these hold.
+        of the names of parameters to factors on the learning rate, these hold. Where it has ``class_loss(outputs, y)``,
+        one loss a window from class numbers, that is what the training of classes goes by.
     train, valid : Batches or SeveralBatches
         What is trained on, and what validates; None validates nothing, and no rule stops the training.
     settings : TrainingSettings
         How.
     loss : callable, optional
-        From outputs and targets to one loss a window; by default the cross-entropy of class numbers.
+        From outputs and targets to one loss a window; by default the module's own for classes, else the cross-entropy
+        of class numbers.
     class_weight : tensor of shape (n_classes,), optional
         Weights of the classes.
     device : torch.device, optional
@@ -272,7 +274,9 @@ def train_network(
     device = torch.device("cpu") if device is None else device
     process = SingleProcess() if process is None else process
     classes = loss is None
-    criterion = WeightedLoss(nn.CrossEntropyLoss(reduction="none") if loss is None else loss, class_weight)
+    if loss is None:
+        loss = getattr(module, "class_loss", None) or nn.CrossEntropyLoss(reduction="none")
+    criterion = WeightedLoss(loss, class_weight)
     module.to(device)
     rows: list[dict[str, Any]] = []
     average = None if settings.ema is None else WeightAverage(module, settings.ema)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 import warnings
 from collections.abc import Iterator
 from numbers import Real
@@ -15,6 +14,7 @@ import numpy as np
 from neurosig.core.channel_names import canonical_name, listed
 from neurosig.core.cut_trials import CutTrials
 from neurosig.core.errors import ChannelError, InputError, UnitWarning, UsageError
+from neurosig.core.joined_epochs import epochs_in
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.core.validation import check_finite, check_signals
@@ -298,14 +298,14 @@ def known_spec(X: Any, info: Any, ch_names: Any, sfreq: float | None) -> tuple[S
     UsageError
         If two of them disagree, or one is not what it must be.
     """
-    mne = sys.modules.get("mne")
+    epochs = epochs_in(X)
     spec: SignalSpec | None = None
     if sfreq is not None and (isinstance(sfreq, bool) or not isinstance(sfreq, Real) or not 0 < sfreq < math.inf):
         raise UsageError(f"sfreq must be a number of Hz above 0, or None, got {sfreq!r}")
     if isinstance(ch_names, str):
         raise UsageError(f"ch_names must be a list of names, one a channel, got the text {ch_names!r}")
-    if mne is not None and isinstance(X, mne.BaseEpochs):
-        spec = SignalSpec.from_mne(X.info, n_times=len(X.times), tmin=float(X.tmin))
+    if epochs is not None:
+        spec = SignalSpec.from_mne(epochs.info, n_times=len(epochs.times), tmin=float(epochs.tmin))
         given = _given_spec(info)
         if given is not None and (differing := _differing(given, spec)):
             raise UsageError(f"info contradicts the Epochs: {differing}; leave info out, Epochs bring their own")
@@ -333,10 +333,9 @@ def check_names(spec: SignalSpec | None, X: Any, who: str) -> None:
     ChannelError
         Naming the difference.
     """
-    mne = sys.modules.get("mne")
-    if spec is None or mne is None or not isinstance(X, mne.BaseEpochs):
-        return
-    compare_specs(spec, SignalSpec.from_mne(X.info), who)
+    epochs = epochs_in(X)
+    if spec is not None and epochs is not None:
+        compare_specs(spec, SignalSpec.from_mne(epochs.info), who)
 
 
 def check_like_fitted(estimator: Any, X: Any) -> Any:

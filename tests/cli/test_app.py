@@ -13,7 +13,10 @@ import pytest
 
 from neurosig._version import __version__
 
-COMMANDS = ["demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "train", "decode", "report", "doctor"]
+COMMANDS = [
+    "demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "pretrain", "tokenize", "train", "decode",
+    "report", "doctor",
+]  # fmt: skip
 ESCAPE = "\x1b["
 
 

@@ -127,7 +127,10 @@ def check_epochs_like_arrays(estimator):
 
     X, y = signals()
     epochs = mne.EpochsArray(X, mne.create_info(N_CHANNELS, 128.0, "eeg"), verbose=False)
-    np.testing.assert_array_equal(output(clone(estimator).fit(epochs, y), epochs), output(estimator.fit(X, y), X))
+    expected = output(estimator.fit(X, y), X)
+    np.testing.assert_array_equal(output(clone(estimator).fit(epochs, y), epochs), expected)
+    fold = [epochs[i] for i in range(len(epochs))]  # what scikit-learn's folds make of Epochs
+    np.testing.assert_array_equal(output(clone(estimator).fit(fold, y), fold), expected)
 
 
 def check_set_output(estimator):

@@ -144,6 +144,15 @@ def test_an_action_that_goes_on_starts_once_in_each_recording_and_answers_nothin
     assert found["false_positives"] * found["idle_minutes"] == pytest.approx(2)
 
 
+def test_steps_longer_than_the_window_are_told_once(caplog):
+    two = [recording(noise(10, seed), [2.0], ["left"]) for seed in range(2)]
+    sliding_windows(two, processing=TASK, window=1.0, step=1.0)
+    assert not caplog.messages
+    cut = sliding_windows(two, processing=TASK, window=1.0, step=1.5)
+    assert caplog.messages == ["step=1.5 s is longer than window=1 s: the samples between two windows are never used"]
+    assert np.unique(np.diff(cut.metadata["onset"])).tolist() == [-9.0, 1.5]
+
+
 @pytest.mark.parametrize("hold", [1, 8])
 def test_a_decoder_that_never_rests_detects_nothing(hold):
     """20 tasks of 4 s with 4 s of rest before each, windows of 2 s every 0.25 s, always "move"."""

@@ -1,6 +1,7 @@
 """Transfer studies of real networks: cleaning side by side, epochs, what a repeated call gives, cards, and bad data."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,13 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.evaluation.transfer import TransferStudy
+from neurosig.evaluation.transfer import FASTER_OPTIONS, TransferStudy
+from neurosig.evaluation.transfer_data import clean
 from neurosig.evaluation.transfer_results import TransferResults
 from neurosig.loaders import simulate_eeg
 from neurosig.models import NetClassifier
 from neurosig.models.net_base import NetEstimator
+from neurosig.preprocessing.faster import FASTER
 
 CHANNELS = ["F3", "Fz", "F4", "FC1", "FC2", "C3", "Cz", "C4", "P3", "Pz", "P4", "O1"]
 KEYS = ["subject", "fold", "seed", "condition"]
@@ -65,6 +68,32 @@ def test_cleaning_and_head_only_stand_side_by_side(both, people, tmp_path):
     cards = {card["name"]: card for card in both.meta["pipelines"]}
     assert cards["Linear"]["cleaned"] is None and "FASTER" in cards["Linear (FASTER)"]["cleaned"]
     assert cards["Chance"]["kind"] == "chance" and cards["Chance"]["settings"] is None
+
+
+def test_bad_channels_become_splines_where_positions_are_known_and_the_mean_elsewhere_with_a_word(people):
+    mine = people.metadata["subject"] == "1"
+    X = people.X[mine].copy()
+    X[:, 3] = 20 * X.std() * np.random.default_rng(0).standard_normal(X[:, 3].shape)  # bad in every trial
+    found = {}
+    for names in ("told", "strange"):
+        spec = people.info if names == "told" else people.info.replace(
+            ch_names=tuple(f"E{i}" for i in range(12)), positions=None, montage=None
+        )  # fmt: skip
+        person = SimpleNamespace(X=X, y=people.y[mine], folds=(), signals=spec, identity=names)
+        options = {**FASTER_OPTIONS, "steps": ("channels",)}
+        if names == "strange":
+            with pytest.warns(UserWarning, match="no positions for eeg channels, so bad ones become the mean"):
+                found[names] = clean(person, np.arange(5), None, options)
+        else:
+            found[names] = clean(person, np.arange(5), None, options)
+        for method in ("spline", "mean"):
+            if (names, method) != ("strange", "spline"):
+                faster = FASTER(**{**options, "interpolation": method}, info=spec)
+                found[names, method] = faster.fit(X).transform(X[:5])
+                assert faster.bad_channels_ == [spec.ch_names[3]]
+    np.testing.assert_array_equal(found["told"], found["told", "spline"])
+    assert not np.allclose(found["told"][:, 3], found["told", "mean"][:, 3])
+    np.testing.assert_array_equal(found["strange"], found["strange", "mean"])
 
 
 def test_all_windows_of_an_epoch_are_in_one_fold(both):

@@ -143,6 +143,7 @@ def test_one_class_is_loaded_with_a_warning(recording):
     [
         ({}, "tmin and tmax are needed"),
         ({"tmin": 0, "tmax": 1, "montag": "x"}, "has no option 'montag'; nearest"),
+        ({"window": 4.0}, r"window must be \(length, step\) in seconds, got 4.0; write window=\(4.0, 4.0\)"),
         ({"tmin": 1, "tmax": 0}, "tmax must lie after tmin"),
         ({"tmin": 0, "tmax": 1, "events": "left"}, r"write \['left'\]"),
         ({"tmin": 0, "tmax": 1, "events": []}, "events is empty"),

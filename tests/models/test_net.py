@@ -259,6 +259,11 @@ def test_epochs_bring_their_names():
     fitted = linear(window=0.5).fit(epochs, Y)
     assert (fitted.sfreq_, fitted.spec_.ch_names, fitted.window_) == (50.0, ("C3", "Cz", "C4", "Pz"), 25)
     fitted.predict(epochs)
+    fold = [epochs[i] for i in range(len(epochs))]  # what scikit-learn's folds make of Epochs
+    assert linear(window=0.5).fit(fold, Y).spec_ == fitted.spec_
+    np.testing.assert_array_equal(fitted.predict_proba(fold), fitted.predict_proba(epochs))
+    with pytest.raises(ChannelError, match="the same in another order"):
+        fitted.predict([one.reorder_channels(["Cz", "C3", "C4", "Pz"]) for one in fold])
     with pytest.raises(ChannelError, match="the same in another order"):
         fitted.predict(epochs.copy().reorder_channels(["Cz", "C3", "C4", "Pz"]))
     other = mne.EpochsArray(X, mne.create_info(["C3", "Cz", "C4", "Oz"], 50.0, "eeg"), verbose=False)

@@ -231,3 +231,52 @@ def test_windows_that_are_no_seconds_are_refused(wrong):
 def test_steps_longer_than_the_window_are_told(caplog):
     plain(sfreq=100.0, window=0.2, window_step=0.3).fit(X, Y)
     assert "window_step=0.3 s is longer than window=0.2 s" in caplog.text
+
+
+def test_steps_as_long_as_the_window_in_samples_are_not_told(caplog):
+    plain(sfreq=100.0, window=0.2, window_step=0.202).fit(X, Y)
+    assert "longer than window" not in caplog.text
+
+
+# batch norms ----------------------------------------------------------------------------------------------------------
+
+
+class Normed(nn.Module):
+    """A constant: its batch norm sees the same mean, 5, at each step."""
+
+    def __init__(self, n_chans=None, n_outputs=None, n_times=None, momentum=0.1, keeps=True):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(n_chans, momentum=momentum, track_running_stats=keeps)
+        self.last = nn.Linear(n_chans, n_outputs)
+
+    def forward(self, x):
+        return self.last(self.norm(0 * x + 5).mean(dim=2))
+
+
+def normed(momentum, **options):
+    return NetClassifier(Normed, {"momentum": momentum}, **QUICK).set_params(batch_size=5, **options)
+
+
+@pytest.mark.parametrize(("momentum", "epochs", "told"), [(0.01, 49, True), (0.01, 50, False), (0.1, 4, True),
+                                                          (0.1, 5, False), (None, 1, False)])  # fmt: skip
+def test_batch_norms_that_have_not_settled_are_told(caplog, momentum, epochs, told):
+    """Four steps an epoch: of the mean that the norm begins with, 0, (1 - momentum) ** steps is left."""
+    network = normed(momentum, max_epochs=epochs).fit(X, Y)
+    said = [text for text in caplog.messages if "have not settled" in text]
+    assert len(said) == told
+    if momentum is not None:
+        left = (1 - momentum) ** (4 * epochs)
+        np.testing.assert_allclose(network.module_.norm.running_mean.numpy(), 5 * (1 - left), rtol=1e-4)
+        assert (left > np.exp(-2)) == told
+    if told:
+        assert f"{4 * epochs} training steps at momentum {momentum:g} leave {100 * left:.0f}%" in said[0]
+        assert f"train for {round(2 / momentum)} steps or more (max_epochs, or a smaller batch_size)" in said[0]
+        assert ("module_params={'momentum': 0.1}" in said[0]) == (momentum < 0.1)
+
+
+def test_norms_that_keep_nothing_or_were_trained_before_are_not_told(caplog):
+    normed(0.01, module__keeps=False).fit(X, Y)
+    source = normed(0.01, max_epochs=60).fit(X, Y)
+    normed(0.01, pretrained=source).fit(X, Y)
+    NetClassifier("LinearNet", **QUICK).fit(X, Y)
+    assert "have not settled" not in caplog.text

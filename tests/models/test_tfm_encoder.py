@@ -110,7 +110,7 @@ def test_limits(module):
         (torch.full((1, 2, 3), 65), "expected tokens between 0 and 63, or 64 for a hidden one, got 65"),
         (torch.full((1, 2, 3), -1), "got -1"),
         (torch.zeros(2, 3, dtype=torch.int64), r"expected tokens \(n, n_channels, n_frames\) or signals"),
-        (torch.zeros(1, 2, 400), "got signals of torch.float32: encode them first, or pass tokenizer="),
+        (torch.full((1, 2, 400), 0.5), "got signals of torch.float32: encode them first, or pass tokenizer="),
         (torch.zeros(0, 2, 3, dtype=torch.int64), "at least one window, channel and frame"),
     ],
 )

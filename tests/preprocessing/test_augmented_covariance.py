@@ -257,6 +257,27 @@ def test_too_long_an_embedding_is_refused():
         AugmentedCovariances(5, 2).fit(X).transform(X[..., :8])
 
 
+@pytest.mark.parametrize("trim", ["moabb", "edge", 120])
+def test_whole_trials_are_refused_as_exact_ones_are_that_keep_all_samples(trim):
+    X = signals(n_times=100)
+    exact = AugmentedCovariances(10, 10, "oas", trim="edge").fit(X)
+    whole = AugmentedCovariances(10, 10, "oas", "block_toeplitz", trim)  # MOABB's trimming would leave none
+    size = 10 * X.shape[1]
+    centred = np.pad(X - X.mean(axis=2, keepdims=True), ((0, 0), (0, 0), (0, 90)))
+    blocks = np.concatenate([np.roll(centred, p * 10, axis=2) for p in range(10)], axis=1)  # zeros around, by hand
+    plain = AugmentedCovariances(10, 10, "scm", "block_toeplitz", trim, on_singular="ignore").fit_transform(X)
+    # the block of delay d has x(s) x(s + d)': of copies shifted the other way that is the transpose
+    truth = (blocks @ blocks.swapaxes(1, 2) / 100).reshape(len(X), 10, -1, 10, X.shape[1])[:, ::-1, :, ::-1]
+    np.testing.assert_allclose(plain, truth.reshape(len(X), size, size), atol=1e-12)
+    assert whole.fit_transform(X).shape == (len(X), size, size)
+    with pytest.raises(InputError) as told:
+        exact.transform(X[..., :90])
+    for refused in (whole.fit, whole.fit(X).transform):
+        with pytest.raises(InputError, match="too long for trials of 90 samples: 0 samples are left") as here:
+            refused(X[..., :90])
+        assert str(here.value) == str(told.value)
+
+
 def test_average_reference_is_named():
     X = signals()
     X -= X.mean(axis=1, keepdims=True)

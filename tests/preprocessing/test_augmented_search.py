@@ -463,6 +463,11 @@ def test_common_length_and_methods():
         assert np.isfinite(search.best_score_)
     search = AugmentedCovarianceSearch([1, 3], [2, 5], trim="common", random_state=0).fit(X, y)
     assert search.best_estimator_["covariances"].trim == 200 - 15
+    for trim in ("moabb", "common"):  # 200 samples, of which either would leave none
+        whole = AugmentedCovarianceSearch(
+            [5], [40], estimator="oas", method="block_toeplitz", trim=trim, random_state=0
+        )
+        assert np.isfinite(whole.fit(X, y).best_score_)
 
 
 def test_runs_in_a_pipeline_with_signals_of_epochs():

@@ -603,7 +603,7 @@ def test_channels_that_stay_bad_in_a_recording_count_in_no_subject(tmp_path):
         path = tmp_path / f"{i}_ave.fif"
         mne.write_evokeds(path, [mne.EvokedArray(data, info, nave=5, comment=name) for name in "ab"], verbose="error")
         outcomes.append(
-            SimpleNamespace(record={"x": 1}, files={"average": path}, source=SimpleNamespace(subject=str(i)))
+            SimpleNamespace(record={"x": 1}, files={"average": path}, source=SimpleNamespace(subject=str(i), task=None))
         )
     outliers, note = find_cohort_outliers(outcomes, CleaningOptions())
     assert outliers.bads == [] and note == "marked bad in a recording and left out of the comparison: B"

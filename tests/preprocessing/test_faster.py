@@ -9,6 +9,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.persistence import load_pipeline, save_pipeline
@@ -423,3 +424,22 @@ def test_channels_are_left_where_too_few_good_ones_remain(brain):
     left = Interpolator(["eeg"] * N_EEG, sphere_positions(make_info(), range(N_EEG)))(X, mask)
     np.testing.assert_array_equal(left, mask)
     np.testing.assert_array_equal(X, brain[:, :N_EEG])
+
+
+def test_epochs_keep_their_names_in_folds(dirty):
+    epochs, y = as_epochs(dirty), np.arange(N_EPOCHS) % 2
+    power = FunctionTransformer(lambda Z: 1e5 * Z.std(axis=2))
+    pipeline = make_pipeline(FASTER(steps=("channels",), eog="EOG"), power, LogisticRegression())
+    scores = cross_val_score(pipeline, epochs, y, cv=2, error_score="raise")
+    named = pipeline.set_params(faster__info=epochs.info)
+    np.testing.assert_array_equal(scores, cross_val_score(named, dirty, y, cv=2))
+
+
+def test_a_list_of_epochs_is_cleaned_as_the_epochs_are(dirty):
+    epochs = as_epochs(dirty)
+    fold = [epochs[i] for i in range(len(epochs))]
+    faster = FASTER(steps=("channels", "epochs")).fit(fold)
+    clean, kept = faster.clean(fold, np.arange(len(epochs)))
+    expected = faster.clean(epochs)
+    np.testing.assert_array_equal(clean.get_data(), expected.get_data())
+    assert clean.ch_names == epochs.ch_names and 10 not in kept

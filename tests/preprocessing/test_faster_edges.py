@@ -212,6 +212,12 @@ def test_few_channels_with_places_are_not_said_to_have_none(X, n):
         FASTER(interpolation="spline", **options).fit(X[:, :n])
 
 
+def test_one_epoch_without_its_axis_is_refused_where_a_rate_was_given(X):
+    told = r"expected signals of shape \(n_epochs, n_channels, n_times\), got shape \(16, 200\), .*X\[np.newaxis\]"
+    with pytest.raises(InputError, match=told):
+        FASTER(steps=("channels",), interpolation="mean", sfreq=SFREQ).fit(X[0])
+
+
 def test_one_epoch_without_its_axis_is_told_apart_from_wrong_names(X):
     for described in ({"ch_names": NAMES}, {"info": made_epochs(X).info}):
         with pytest.raises(InputError, match=r"with 16 channels, got shape \(16, 200\), which counts as 16 epochs"):

@@ -1,0 +1,291 @@
+"""What small tokenizers, learned from the recordings at hand, keep of EEG, and what their tokens are worth.
+
+``python -m benchmarks.study_tokenizers OUT [--seeds N] [--only NAME,NAME] [--part ...]`` (NEUROSIG_DATA names the folder
+of the recordings). A call that was killed is repeated as it was and goes on: what was learned and decided is kept in
+OUT.
+
+People are dealt into two halves. A tokenizer learns, without labels, from the windows of one half (and from recordings
+of people who are in no decision), and is judged on the other; then the halves change. No tokenizer, and no encoder that
+was pretrained on its tokens, has seen a person whose trials are tested.
+
+``learn``
+    TFM-Tokenizer and NeuroRVQ in sizes that one slow core learns in minutes, stated in `TOKENIZERS`: a tenth to a
+    thirtieth of the published ones, and a few epochs. Errors of reconstruction by band and use of the codes, on windows
+    of the other half.
+``decide``
+    Imagined left against right fist (`eegmmidb-trials`: one of three runs of a person left out), rest against mental
+    arithmetic (`eegmat`: learned on one half of the people, tested on the other) and rare against frequent pictures
+    (`muse-p300`: one of the runs of a person left out): a linear probe of the embeddings that are quantized, and of the
+    histogram of tokens; fine-tuning; and, under the same folds, tangent space with logistic regression, and EEGNet from
+    scratch, on signals filtered as each dataset asks for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from neurosig.core.files import atomic_write
+from neurosig.core.signals import SignalDataset
+from neurosig.loaders.eeg import load_eeg
+from neurosig.loaders.manifest import open_dataset
+from neurosig.models import NetClassifier, NeuroRVQClassifier, NeuroRVQEmbedder, TFMClassifier
+from neurosig.preprocessing.tangent import FastTangentSpace
+from neurosig.tokenizers import NeuroRVQTokenizer, TFMTokenizer, TokenFeatures
+
+SFREQ, SECONDS = 200.0, 4.0
+BROAD = {"fmin": 0.5, "fmax": 45.0, "resample": SFREQ}
+MOTOR = [f"{row}{column}" for row in ("FC", "C", "CP") for column in "531z246"]
+HALVES = (0, 1)
+SHARED = {"max_epochs": 8, "device": "cpu", "any_channels": True}
+TOKENIZERS: dict[str, Callable[[int], Any]] = {
+    "TFM": lambda seed: TFMTokenizer(
+        n_codes=512, emb_size=32, freq_depth=1, temporal_depth=1, decoder_depth=2, n_heads=4, kmeans_init=True,
+        restart_dead_codes=0.5, batch_size=8, random_state=seed, **SHARED,
+    ),
+    "NeuroRVQ": lambda seed: NeuroRVQTokenizer(
+        n_codes=256, code_dim=32, depth=2, decoder_depth=1, n_levels=4, n_heads=5, options={"n_filters": 4},
+        batch_size=8, resample=True, on_unknown="drop", random_state=seed, **SHARED,
+    ),
+}  # fmt: skip
+
+
+class Task:
+    """A decision: whose trials, read how, and what is trained on and tested.
+
+    Parameters
+    ----------
+    name : str
+        The dataset.
+    reading : dict
+        Of the trials that the tokenizers get.
+    across : bool
+        Whether people of one half are tested with a decoder of the other; else runs of a person.
+    keep : dict
+        Of what the classical pipelines get.
+    """
+
+    def __init__(self, name: str, reading: dict[str, Any], across: bool, keep: dict[str, Any], step: int = 1):
+        self.name, self.reading, self.across, self.keep, self.step = name, reading, across, keep, step
+
+    @cache  # noqa: B019 - three tasks live as long as the study
+    def read(self, broad: bool) -> SignalDataset:
+        """The trials, of a length that the tokenizers take or as their dataset asks for."""
+        found = open_dataset(self.name).load(progress=False, **(BROAD | self.reading if broad else self.keep))
+        if self.step > 1:
+            found = found.subset(np.arange(0, len(found), self.step))
+        n_times = int(found.X.shape[2]) // 100 * 100 if broad else int(found.X.shape[2])
+        X = np.asarray(found.X[..., :n_times], dtype=np.float32)
+        return SignalDataset(X, found.y, found.metadata, found.info.replace(n_times=n_times), name=self.name)
+
+    def half(self, person: str) -> int:
+        """Which half a person is in."""
+        return open_dataset(self.name).subject_list.index(person) % 2
+
+    def folds(self, half: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+        """Person, name of the fold, trials trained on, trials tested, for the people of a half."""
+        metadata = self.read(True).metadata
+        people = metadata["subject"].astype(str).to_numpy()
+        halves = np.array([self.half(person) for person in people])
+        for person in dict.fromkeys(people[halves == half]):
+            mine = people == person
+            if self.across:
+                yield person, "all", np.flatnonzero(halves != half), np.flatnonzero(mine)
+                continue
+            runs = (metadata["session"].astype(str) + "/" + metadata["run"].astype(str)).to_numpy()
+            for run in dict.fromkeys(runs[mine]):
+                yield person, run, np.flatnonzero(mine & (runs != run)), np.flatnonzero(mine & (runs == run))
+
+
+TASKS = (
+    Task("eegmmidb-trials", {"tmin": 0.0, "tmax": SECONDS, "picks": MOTOR}, False, {"picks": MOTOR}),
+    Task("eegmat", {"tmax": SECONDS}, True, {"tmax": SECONDS}, step=2),
+    Task("muse-p300", {"tmax": 1.6}, False, {}),
+)
+
+
+def collections(half: int) -> list[SignalDataset]:
+    """Windows of four seconds to learn from: of the people of a half, and of recordings that nobody is tested on."""
+    root = Path(os.environ["NEUROSIG_DATA"])
+    windows = {"window": (SECONDS, SECONDS), "label": "any", "progress": False, **BROAD}
+    found = []
+    for task in TASKS[:2]:
+        trials = task.read(True)
+        halves = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)])
+        found.append(trials.subset(np.flatnonzero(halves == half)))
+    muse = sorted((root / "muse").glob(f"*_subject{half + 1}_*.csv.gz"))
+    found.append(load_eeg(muse, **windows))
+    if half == 0:  # person 1 of `eegmmidb-trials`
+        found.append(load_eeg([root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)], picks=MOTOR, **windows))
+    return found
+
+
+def learn(out: Path, name: str, half: int, seed: int) -> Any:
+    """The tokenizer of a half, read where it was learned before."""
+    folder = out / "tokenizers" / f"{name}-half{half}-seed{seed}"
+    if not folder.exists():
+        tokenizer = TOKENIZERS[name](seed).set_params(checkpoint=out / "checkpoints")
+        tokenizer.fit(collections(half)).save_pretrained(folder)
+    return type(TOKENIZERS[name](seed)).from_pretrained(folder)
+
+
+def study_learning(out: Path, names: list[str], seeds: int) -> dict[str, pd.DataFrame]:
+    """Reconstruction and use of the codes, on people that were not learned from."""
+    bands, usage = [], []
+    for name in names:
+        for half in HALVES:
+            for seed in range(seeds):
+                tokenizer = learn(out, name, half, seed)
+                facts = {"tokenizer": name, "half": half, "seed": seed}
+                for task in TASKS[:2]:
+                    trials = task.read(True)
+                    others = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)]) != half
+                    judged = trials.subset(np.flatnonzero(others)[::3])
+                    table = tokenizer.reconstruction_report(judged).reset_index()
+                    bands.append(table.assign(dataset=task.name, n=len(judged), **facts))
+                    usage.append(tokenizer.codebook_usage(judged).assign(dataset=task.name, **facts))
+    errors, used = pd.concat(bands), pd.concat(usage)
+    columns = ["nmse", "correlation", "power_ratio"]
+    by_band = errors.groupby(["tokenizer", "dataset", "band"], sort=False)[columns].agg(["mean", "std"])
+    levels = [column for column in ("scale", "level") if column in used]
+    columns = ["share_used", "perplexity", "n_dead"]
+    by_level = used.groupby(["tokenizer", "dataset", *levels], dropna=False)[columns].agg(["mean", "std"])
+    return {"reconstruction by band": by_band.reset_index(), "use of codes": by_level.reset_index()}
+
+
+def classical(task: Task, seed: int) -> dict[str, Any]:
+    """What tokens are compared with."""
+    sfreq = float(task.read(False).info.sfreq or 0.0)
+    net = NetClassifier(
+        "EEGNet", {"batch_norm_momentum": 0.1, "drop_prob": 0.25}, max_epochs=20, batch_size=32, lr=2e-3,
+        schedule="cosine", validation=None, sfreq=sfreq, class_weight="balanced", device="cpu", random_state=seed,
+    )  # fmt: skip
+    lr = LogisticRegression(max_iter=1000, class_weight="balanced")
+    return {
+        "Chance": DummyClassifier(strategy="prior"),
+        "TS+LR": make_pipeline(FastTangentSpace(estimator="oas"), lr),
+        "EEGNet from scratch": net,
+    }
+
+
+def of_tokens(name: str, tokenizer: Any, out: Path, half: int, seed: int, info: Any) -> dict[str, Any]:
+    """Probes and fine-tuning on a tokenizer."""
+
+    def probe(kind: str) -> Any:
+        features = TokenFeatures(tokenizer, kind=kind, info=info)
+        return make_pipeline(features, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced"))
+
+    found = {f"{name}, probe of embeddings": probe("embedding"), f"{name}, probe of tokens": probe("histogram")}
+    tuned: dict[str, Any] = {"max_epochs": 20, "batch_size": 32, "device": "cpu", "random_state": seed, "info": info}
+    if name == "TFM":
+        found["TFM, fine-tuned"] = TFMClassifier(pretrained=tokenizer, **tuned)
+    else:
+        found["NeuroRVQ, fine-tuned"] = NeuroRVQClassifier(pretrained=_embedder(out, tokenizer, half, seed), **tuned)
+    return found
+
+
+def _embedder(out: Path, tokenizer: Any, half: int, seed: int) -> NeuroRVQEmbedder:
+    folder = out / "embedders" / f"half{half}-seed{seed}"
+    if not folder.exists():
+        NeuroRVQEmbedder(
+            tokenizer, max_epochs=4, batch_size=8, random_state=seed, device="cpu", checkpoint=out / "checkpoints"
+        ).fit(collections(half)).save_pretrained(folder)
+    return NeuroRVQEmbedder.from_pretrained(folder)
+
+
+def study_decisions(out: Path, names: list[str], seeds: int) -> dict[str, pd.DataFrame]:
+    """Scores of probes, fine-tuning and baselines under the same folds; each fold is kept when it is done."""
+    rows = []
+    for task in TASKS:
+        for half in HALVES:
+            for seed in range(seeds):
+                # the people tested are those that the tokenizer of the other half has not seen
+                makers = {"": lambda task=task, seed=seed: classical(task, seed)}
+                for name in names:
+                    makers[name] = lambda name=name, half=half, seed=seed, task=task: of_tokens(
+                        name, learn(out, name, 1 - half, seed), out, 1 - half, seed, task.read(True).info
+                    )
+                for group, make in makers.items():
+                    path = out / "decided" / f"{task.name}-{group or 'classical'}-half{half}-seed{seed}.csv"
+                    if not path.exists():
+                        table = pd.DataFrame(decide(task, make(), half, bool(group)))
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        atomic_write(path, table.assign(seed=seed).to_csv(index=False))
+                        print(table.groupby("pipeline")["score"].mean().round(3).to_dict(), path.stem, flush=True)
+                    rows.append(pd.read_csv(path, dtype={"subject": str}))
+    return {"decisions": summary(pd.concat(rows))}
+
+
+def decide(task: Task, pipelines: dict[str, Any], half: int, broad: bool) -> Iterator[dict[str, Any]]:
+    """A row a pipeline and fold: area under the curve."""
+    from sklearn.base import clone
+
+    trials = task.read(broad)
+    y = np.asarray(trials.y)
+    positive = np.unique(y)[1]
+    fitted: dict[str, Any] = {}
+    for person, fold, train, test in task.folds(half):
+        for name, pipeline in pipelines.items():
+            if not (task.across and name in fitted):  # across people one decoder serves all of a half
+                fitted[name] = clone(pipeline).fit(trials.X[train], y[train])
+            scores = fitted[name].predict_proba(trials.X[test])[:, 1]
+            yield {
+                "dataset": task.name, "pipeline": name, "subject": person, "fold": fold, "n": len(test),
+                "score": roc_auc_score(y[test] == positive, scores),
+            }  # fmt: skip
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over people with its 95 % interval, spread over people and over seeds, and the gain on TS+LR."""
+    from scipy import stats
+
+    found = []
+    for (dataset, pipeline), part in rows.groupby(["dataset", "pipeline"], sort=False):
+        people = part.groupby("subject")["score"].mean()
+        seeds = part.groupby(["seed", "subject"])["score"].mean().groupby("seed").mean()
+        reference = rows[(rows["dataset"] == dataset) & (rows["pipeline"] == "TS+LR")].groupby("subject")["score"].mean()
+        gain = (people - reference).dropna()
+        n = len(people)
+        half = stats.t.ppf(0.975, n - 1) * people.std() / np.sqrt(n) if n > 1 else np.nan
+        p = stats.wilcoxon(gain).pvalue if n > 5 and gain.abs().any() else np.nan
+        found.append(
+            {"dataset": dataset, "pipeline": pipeline, "n": n, "auc": people.mean(), "ci_low": people.mean() - half,
+             "ci_high": people.mean() + half, "sd_people": people.std(), "sd_seeds": seeds.std(), "chance": 0.5,
+             "gain_on_ts_lr": gain.mean(), "p": p}
+        )  # fmt: skip
+    return pd.DataFrame(found)
+
+
+PARTS = {"learn": study_learning, "decide": study_decisions}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.study_tokenizers", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    parser.add_argument("out", type=Path, help="folder for tables and all that is kept")
+    parser.add_argument("--part", nargs="+", choices=tuple(PARTS), default=tuple(PARTS), help="only these")
+    parser.add_argument("--only", nargs="+", choices=tuple(TOKENIZERS), default=list(TOKENIZERS), help="tokenizers")
+    parser.add_argument("--seeds", type=int, default=3, help="trainings of each")
+    options = parser.parse_args()
+    for part in options.part:
+        for name, table in PARTS[part](options.out, options.only, options.seeds).items():
+            atomic_write(options.out / f"{name}.csv", table.to_csv(index=False))
+            print(f"{name}\n{table.to_string(index=False, float_format=lambda value: f'{value:.3f}')}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

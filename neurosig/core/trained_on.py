@@ -1,0 +1,86 @@
+"""Whom a trained part has learned from: ``trained_on.json``, beside what was trained."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from neurosig.core.errors import StorageError, UsageError
+
+__all__ = ["SEEN", "as_trained_on", "layers_of", "read_trained_on"]
+
+SEEN = "trained_on.json"
+_INSIDE = "network"  # a transfer study keeps the file beside the folder of the weights
+
+
+def as_trained_on(given: Any) -> dict[str, Any] | None:
+    """What is said about the people that something was trained on, in the form in which it is kept.
+
+    Parameters
+    ----------
+    given : dict, sequence of str, or None
+        ``subjects``: their names; ``data``: digests of what was recorded of them; ``dataset``: the name of the dataset
+        that the names are of; ``before``: the same of each part that the training started from, None for one of which
+        it is not known; and anything else worth knowing. A sequence is names alone. None where it is not known.
+
+    Returns
+    -------
+    dict or None
+        JSON-like, with ``subjects``, ``data``, ``dataset`` and ``before``.
+
+    Raises
+    ------
+    UsageError
+        If it is none of these, or not JSON-like.
+    """
+    if given is None:
+        return None
+    told = dict(given) if isinstance(given, Mapping) else {"subjects": given}
+    lists = {name: told.get(name, ()) for name in ("subjects", "data", "before")}
+    if any(isinstance(value, str) or not isinstance(value, Sequence) for value in lists.values()):
+        raise UsageError(
+            "trained_on must be the names of subjects, or a dict with lists 'subjects' and 'data' (digests), got "
+            f"{' '.join(repr(given).split())[:80]}"
+        )
+    told |= {name: [str(item) for item in lists[name]] for name in ("subjects", "data")}
+    told["before"] = [as_trained_on(item) for item in lists["before"]]
+    told["dataset"] = None if told.get("dataset") is None else str(told["dataset"])
+    try:
+        return dict(json.loads(json.dumps(told)))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"trained_on must hold plain text, numbers and lists ({error})") from error
+
+
+def read_trained_on(folder: str | os.PathLike) -> dict[str, Any] | None:
+    """What a folder says about the people that its weights were trained on; None if it does not say.
+
+    Raises
+    ------
+    StorageError
+        If the file is there and damaged.
+    """
+    folder = Path(folder)
+    places = [folder, folder.parent] if folder.name == _INSIDE else [folder]
+    for path in (place / SEEN for place in places):
+        if not path.is_file():
+            continue
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict):
+                raise UsageError("expected a mapping")
+            return as_trained_on(found)
+        except (OSError, ValueError, RecursionError) as error:
+            raise StorageError(f"{path} is damaged, so that it is not known whom the weights have seen: {error}") from (
+                error
+            )
+    return None
+
+
+def layers_of(trained_on: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any] | None]:
+    """What something was trained on, and what each part that this started from was trained on, to any depth."""
+    yield trained_on
+    for item in (trained_on or {}).get("before", ()):
+        yield from layers_of(item)

@@ -1,0 +1,632 @@
+"""`TFMClassifier`: from signals to TFM tokens to classes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.utils.validation import check_is_fitted
+
+from neurosig.core.all_or_nothing import all_or_nothing
+from neurosig.core.channel_names import listed
+from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
+from neurosig.core.hub import local_folder
+from neurosig.core.log import logger
+from neurosig.core.nested_options import NestedOptions
+from neurosig.core.pretrained import PretrainedFormat
+from neurosig.core.registry import register
+from neurosig.core.signals import SignalSpec
+from neurosig.models.net_classifier import NetClassifier
+from neurosig.models.net_storage import model_card
+from neurosig.models.tfm_encoder import TFMEncoder
+from neurosig.models.tfm_losses import LOSSES
+from neurosig.models.tfm_mtp import learn_masked_tokens
+from neurosig.models.tfm_plugin import known_to_labram
+from neurosig.nn.state_dicts import read_checkpoint
+from neurosig.tokenizers.base import FORMAT as TOKENIZER_FORMAT
+from neurosig.tokenizers.base import tokenizer_card
+from neurosig.tokenizers.tfm import TFMTokenizer
+from neurosig.training.device import draw_seed, resolve_device, seeded
+from neurosig.training.trial_data import check_names, check_trials, known_spec
+
+__all__ = ["TFMClassifier"]
+
+FORMAT = PretrainedFormat("neurosig-tfm-classifier", 1, "TFM classifier")
+ENCODERS = ("TFMEncoder", "TFMBIOT", "TFMLaBraM")
+
+# handed to the training of the encoder, the tokenizer's having parameters of its own
+_TRAINING = (
+    "max_epochs", "batch_size", "lr", "weight_decay", "warmup", "final_lr", "validation", "patience", "checkpoint",
+    "device", "verbose",
+)  # fmt: skip
+_SHARED = ("device", "verbose", "checkpoint", "sfreq", "ch_names", "info")
+
+
+@register(kind="model")
+class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
+    """TFM-Tokenizer with its encoder: windows become tokens, tokens become decisions.
+
+    Parameters
+    ----------
+    pretrained : TFMTokenizer, TFMClassifier, path-like or None
+        What was learned before: a fitted tokenizer; a fitted classifier, whose tokenizer and encoder are where the
+        training starts; or the folder of one of them (or its "owner/name" on the Hugging Face Hub). Fitted estimators
+        are wrapped in `sklearn.frozen.FrozenEstimator` where scikit-learn clones this one. None fits a tokenizer on the
+        training windows, without their labels.
+    mode : {"full", "probe"}
+        Whether the whole encoder is trained, or its last layer alone. The tokenizer never is. A probe says something
+        where the encoder has learned before: of a classifier, or by `mtp_epochs`.
+    encoder : {"TFMEncoder", "TFMBIOT", "TFMLaBraM"}
+        The network on tokens: the system's own, or one of another system in front of which the tokens are put.
+    tokenizer_params : dict or None
+        Parameters of the `TFMTokenizer` that is fitted where nothing is pretrained: ``{"max_epochs": 20}``.
+    encoder_params : dict or None
+        Options of the encoder: ``{"depth": 4}``. Its `max_chans` grows to the channels there are.
+    mtp_epochs : int
+        Epochs in which the encoder first learns to predict masked tokens of the training windows, without labels;
+        published with 50, on much more data.
+    loss : {"cross_entropy", "bce", "focal"}
+        Of the encoder, see `TFMEncoder`: published are the first for several classes, with smoothed labels, and the
+        others for two.
+    max_epochs, batch_size, lr, weight_decay, warmup, final_lr, validation, patience : object
+        Of the training on labels, as in `NetClassifier`; the rate rises over `warmup` epochs (None: a tenth of them)
+        and falls along half a cosine. Published: 50 epochs, batches of 512, and a rate that goes on rising to 5e-3.
+    checkpoint : path-like, optional
+        Folder of states, from which a training that was killed goes on: tokenizer, masked tokens and classes each.
+    options : dict or None
+        Further parameters of `NetClassifier`, such as ``{"class_weight": "balanced"}``. Those of all four dictionaries
+        can be set and searched by names of their own (``tokenizer__n_codes``, ``encoder__depth``,
+        ``options__class_weight``).
+    sfreq, ch_names, info : object
+        What is known of the signals, as in `NetClassifier`. The sampling rate must be.
+    device, random_state, verbose : object
+        As in `NetClassifier`.
+
+    Attributes
+    ----------
+    tokenizer_ : TFMTokenizer
+        Fitted; the one that was given, where one was.
+    net_ : NetClassifier
+        The encoder with its training, on tokens.
+    classes_ : array of shape (n_classes,)
+        Classes.
+    mtp_history_ : list of dict
+        Epochs of masked token prediction.
+    n_features_in_, n_frames_ : int
+        Channels, and tokens of each in a window.
+    spec_ : SignalSpec or None
+        What is known of the signals fitted on.
+    sfreq_ : float or None
+        Their sampling rate in Hz.
+    seed_ : int
+        The seed that was drawn from `random_state`.
+
+    See Also
+    --------
+    TFMEncoder : The network.
+
+    Notes
+    -----
+    Source: Pradeepkumar et al. [1]_. Windows are tokenized once; all training is on tokens. The weights kept are those
+    of the lowest validation loss, where the published code keeps the best kappa or AUROC.
+
+    Tokens do not know channels by name: their order is what the encoder learns, and must not change.
+
+    References
+    ----------
+    .. [1] Pradeepkumar et al., "Tokenizing single-channel EEG with time-frequency motif learning", ICLR 2026,
+       https://arxiv.org/abs/2502.16060
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from neurosig.models import TFMClassifier
+    >>> X, y = np.random.default_rng(0).standard_normal((20, 2, 400)), np.arange(20) % 2
+    >>> tiny = {"n_codes": 16, "emb_size": 16, "max_epochs": 1}
+    >>> net = TFMClassifier(tokenizer_params=tiny, max_epochs=2, sfreq=200, random_state=0).fit(X, y)
+    >>> net.predict_proba(X).shape
+    (20, 2)
+    """
+
+    _channel_order_matters = True
+    _nested: ClassVar[Mapping[str, str]] = {
+        "options": "options", "tokenizer": "tokenizer_params", "encoder": "encoder_params"
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        pretrained: Any = None,
+        mode: str = "full",
+        *,
+        encoder: str = "TFMEncoder",
+        tokenizer_params: Mapping[str, Any] | None = None,
+        encoder_params: Mapping[str, Any] | None = None,
+        mtp_epochs: int = 0,
+        loss: str = "cross_entropy",
+        max_epochs: int = 50,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        weight_decay: float = 1e-5,
+        warmup: float | None = None,
+        final_lr: float = 0.0,
+        validation: float | None = 0.2,
+        patience: int | None = None,
+        checkpoint: Any = None,
+        options: Mapping[str, Any] | None = None,
+        sfreq: float | None = None,
+        ch_names: Sequence[str] | None = None,
+        info: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: Any = None,
+    ):
+        self.pretrained = pretrained
+        self.mode = mode
+        self.encoder = encoder
+        self.tokenizer_params = tokenizer_params
+        self.encoder_params = encoder_params
+        self.mtp_epochs = mtp_epochs
+        self.loss = loss
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup = warmup
+        self.final_lr = final_lr
+        self.validation = validation
+        self.patience = patience
+        self.checkpoint = checkpoint
+        self.options = options
+        self.sfreq = sfreq
+        self.ch_names = ch_names
+        self.info = info
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- learning -----------------------------------------------------------------------------------------------------
+
+    @all_or_nothing
+    def fit(self, X: Any, y: Any, *, groups: Any = None) -> Self:
+        """Fit the tokenizer where there is none yet, and train the encoder on tokens.
+
+        Parameters
+        ----------
+        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+            Trials, in any unit; memory maps and Zarr arrays at 200 Hz are read in blocks.
+        y : array of shape (n_trials,)
+            Their classes.
+        groups : array of shape (n_trials,), optional
+            Trials of one group stay on one side of the validation split.
+
+        Returns
+        -------
+        TFMClassifier
+            Itself.
+
+        Raises
+        ------
+        UsageError
+            If an option is not what it must be, or the sampling rate is not known.
+        InputError
+            If X or y are not fit to learn from.
+        ChannelError
+            If there are more channels than a pretrained encoder knows.
+        """
+        if y is None:
+            raise InputError("TFMClassifier requires y to be passed, but the target y is None")
+        self._check_params()
+        source = _source(self.pretrained)
+        signals = check_trials(self, X, reset=True)
+        spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
+        if spec is not None and spec.n_channels != signals.shape[1]:
+            raise ChannelError(f"{spec.n_channels} channels are named, the signals have {signals.shape[1]}")
+        self.seed_ = draw_seed(self.random_state)
+        if source is None:
+            params = {name: getattr(self, name) for name in _SHARED} | {"random_state": self.seed_}
+            self.tokenizer_ = TFMTokenizer(**{**params, **(self.tokenizer_params or {})})
+            self.tokenizer_.fit(X, groups=groups)
+        else:
+            self.tokenizer_ = source.tokenizer_ if isinstance(source, TFMClassifier) else source
+            if sfreq is None and self.tokenizer_.sfreq_ is not None:
+                sfreq = self.tokenizer_.sfreq_
+                logger.info("no sampling rate is known: taken to be that of the tokenizer's training, %g Hz", sfreq)
+        self.spec_, self.sfreq_ = spec, sfreq
+        tokens = self.tokenizer_._over_batches(X, "encode", np.int64, (signals, spec, sfreq))
+        self.n_frames_ = int(tokens.shape[2])
+        start = self._start(source if isinstance(source, TFMClassifier) else None, tokens)
+        training = {name: getattr(self, name) for name in _TRAINING}
+        if training["warmup"] is None:
+            training["warmup"] = self.max_epochs / 10
+        self.net_ = NetClassifier(
+            self.encoder, self._encoder_options(start, tokens.shape[1]), schedule="warmup_cosine", scale=None,
+            pretrained=start, trainable="head" if self.mode == "probe" else "all", random_state=self.seed_,
+            **training, **(self.options or {}),
+        )  # fmt: skip
+        self.net_.fit(tokens, y, groups=groups)
+        self.net_.pretrained = None
+        self.classes_ = self.net_.classes_
+        return self
+
+    def _check_params(self) -> None:
+        for name, value, known in (
+            ("mode", self.mode, ("full", "probe")), ("encoder", self.encoder, ENCODERS), ("loss", self.loss, LOSSES)
+        ):  # fmt: skip
+            if value not in known:
+                raise UsageError(f"{name} must be one of {', '.join(map(repr, known))}, got {value!r}")
+        if isinstance(self.mtp_epochs, bool) or not hasattr(self.mtp_epochs, "__index__") or self.mtp_epochs < 0:
+            raise UsageError(f"mtp_epochs must be a whole number not below 0, got {self.mtp_epochs!r}")
+        own = self.encoder == "TFMEncoder"
+        if not own and (self.mtp_epochs or self.mode == "probe"):
+            raise UsageError(f"masked tokens and probes are for encoder='TFMEncoder', not {self.encoder!r}")
+        fixed = {"schedule", "scale", "pretrained", "trainable", "random_state", "module", "module_params", *_TRAINING}
+        for name, taken, allowed in (
+            ("options", fixed, NetClassifier().get_params(deep=False)),
+            ("tokenizer_params", set(), TFMTokenizer().get_params(deep=False)),
+            ("encoder_params", {"n_codes", "tokenizer", "loss", *({"emb_size"} if own else ())}, None),
+        ):
+            given = getattr(self, name) or {}
+            if clash := sorted(set(given) & taken):
+                raise UsageError(f"{name} set {listed(clash)}, a parameter of its own or fixed; leave it out there")
+            if allowed is not None and (unknown := sorted(set(given) - set(allowed))):
+                raise UsageError(f"{name} has no {listed(unknown)}")
+        if self.pretrained is not None and self.tokenizer_params:
+            raise UsageError("tokenizer_params are of a tokenizer that is fitted here; leave them out with pretrained=")
+
+    def _encoder_options(self, start: NetClassifier | None, n_channels: int) -> dict[str, Any]:
+        """Options of the network on tokens."""
+        if start is not None:
+            return dict(start.module_params) | {"loss": self.loss}
+        given = {"n_codes": self.tokenizer_.vocabulary_size_, "loss": self.loss, **(self.encoder_params or {})}
+        if self.encoder == "TFMEncoder":
+            given["emb_size"] = int(self.tokenizer_._config["emb_size"])
+            given["max_chans"] = max(int(given.get("max_chans", 16)), n_channels)
+        elif self.encoder == "TFMLaBraM" and self.spec_ is not None:
+            given.setdefault("ch_names", known_to_labram(self.spec_.ch_names))
+        return given
+
+    def _start(self, source: TFMClassifier | None, tokens: np.ndarray) -> NetClassifier | None:
+        """The encoder as it is before it is told of classes."""
+        self.mtp_history_: list[dict[str, Any]] = []
+        if self.encoder != "TFMEncoder":
+            if source is not None:
+                raise UsageError(f"pretrained= gives encoder={self.encoder!r} its tokenizer only: pass a TFMTokenizer")
+            return None
+        if source is None:
+            options = self._encoder_options(None, tokens.shape[1])
+            with seeded(self.seed_):
+                module = TFMEncoder(n_outputs=1, **options)
+                module.start_from_codebook(self.tokenizer_.module_.quantizer.codebook.cpu())
+        else:
+            module, options = _encoder_of(source, self.encoder_params)
+            if tokens.shape[1] > module.max_chans:
+                raise ChannelError(
+                    f"the pretrained encoder knows {module.max_chans} channels, these trials have {tokens.shape[1]}; "
+                    "choose channels, or give its tokenizer alone as pretrained and train a new encoder"
+                )
+        if self.mtp_epochs:
+            record = learn_masked_tokens(
+                module, tokens, max_epochs=self.mtp_epochs, batch_size=self.batch_size, lr=self.lr, seed=self.seed_,
+                weight_decay=self.weight_decay, device=resolve_device(self.device), checkpoint=self.checkpoint,
+            )  # fmt: skip
+            self.mtp_history_ = record.history
+        classes = None if source is None or self.mtp_epochs else source.classes_
+        if classes is None:
+            module.reset_head(1)  # none that could be kept
+        return _as_fitted(module, options, tokens.shape[1:], classes)
+
+    # -- deciding -----------------------------------------------------------------------------------------------------
+
+    def _tokens(self, X: Any) -> np.ndarray:
+        """Tokens of trials that are like those fitted on."""
+        check_is_fitted(self)
+        own = None if self.spec_ is None else self.spec_.replace(sfreq=None, unit="a.u.")  # both are converted
+        check_names(own, X, type(self).__name__)
+        signals = check_trials(self, X, reset=False)
+        spec, sfreq = known_spec(X, None, None, None)  # of Epochs; arrays are as those fitted on
+        if spec is None:
+            spec, sfreq = self.spec_, self.sfreq_
+        tokens = self.tokenizer_._over_batches(X, "encode", np.int64, (signals, spec, sfreq))
+        if tokens.shape[2] != self.n_frames_:
+            raise ChannelError(
+                f"expected trials of {self.n_frames_} tokens a channel, {(self.n_frames_ + 1) / 2:g} s, as "
+                f"TFMClassifier was fitted on, got {tokens.shape[2]}; cut them alike"
+            )
+        return tokens
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Give the most probable class of each trial: array of shape (n_trials,)."""
+        tokens = self._tokens(X)
+        return self.net_.predict(tokens)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Give the probabilities of the classes: array of shape (n_trials, n_classes)."""
+        tokens = self._tokens(X)
+        return self.net_.predict_proba(tokens)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Give the logits, (n_trials, n_classes); with two classes their difference, (n_trials,)."""
+        tokens = self._tokens(X)
+        return self.net_.decision_function(tokens)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return "net_" in vars(self)
+
+    # -- published weights --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_reference(
+        cls,
+        encoder: str | os.PathLike | Mapping[str, Any],
+        tokenizer: str | os.PathLike | Mapping[str, Any],
+        *,
+        window: float,
+        classes: Sequence[Any] | None = None,
+        n_channels: int | None = None,
+        sfreq: float | None = None,
+        **params: Any,
+    ) -> Self:
+        """Make a fitted classifier of published weights.
+
+        Parameters
+        ----------
+        encoder, tokenizer : path-like, or mapping of str to array or tensor
+            The published files, of which tensors are read and nothing else; or the states. They must belong together.
+        window : float
+            Seconds of a trial: 5 for TUEV, 10 for TUAB and CHB-MIT.
+        classes : sequence, optional
+            Labels, in the order of the outputs; numbers from 0, if not given. An encoder of one output tells two
+            classes apart; that output is their difference here.
+        n_channels : int, optional
+            Channels of a trial; as many as the encoder knows, 16, if not given.
+        sfreq : float, optional
+            Sampling rate of arrays in Hz. Epochs bring theirs.
+        **params
+            Further parameters; `tokenizer_params` and `encoder_params` hold what weights do not tell (``n_heads``).
+
+        Returns
+        -------
+        TFMClassifier
+            Fitted.
+
+        Raises
+        ------
+        InputError
+            If tensors are missing, left over, of another shape, or not finite; if the two vocabularies differ, or there
+            are not as many classes as outputs.
+        StorageError
+            If a file cannot be read, or holds anything but tensors.
+        """
+        model = cls(**params, sfreq=sfreq)
+        model._check_params()
+        shared = {"device": model.device, "sfreq": sfreq, **(model.tokenizer_params or {})}
+        model.tokenizer_ = TFMTokenizer.from_reference(tokenizer, **shared)
+        module = TFMEncoder.from_reference(
+            read_checkpoint(encoder), **{**(model.encoder_params or {}), "loss": model.loss}
+        )
+        if module.n_codes != model.tokenizer_.vocabulary_size_:
+            raise InputError(
+                f"the encoder was trained on {module.n_codes} tokens, this tokenizer has "
+                f"{model.tokenizer_.vocabulary_size_}: they do not belong together"
+            )
+        if module.final_layer.out_features == 1:
+            head = module.final_layer.state_dict()
+            module.reset_head(2)
+            with torch.no_grad():
+                for name, value in head.items():
+                    getattr(module.final_layer, name).copy_(torch.cat([torch.zeros_like(value), value]))
+        n_outputs = module.final_layer.out_features
+        labels = np.arange(n_outputs) if classes is None else np.asarray(classes)
+        if labels.shape != (n_outputs,) or len(np.unique(labels)) != n_outputs:
+            raise InputError(f"the encoder tells {n_outputs} classes apart, got {list(labels)}")
+        if not np.array_equal(labels, np.sort(labels)):  # predict_proba's columns are in the order of sorted labels
+            order = np.argsort(labels)
+            labels = labels[order]
+            with torch.no_grad():
+                for parameter in module.final_layer.parameters():
+                    parameter.copy_(parameter[torch.from_numpy(order)].clone())
+        model.n_features_in_ = module.max_chans if n_channels is None else int(n_channels)
+        model.n_frames_ = round(window * 2) - 1
+        if model.n_frames_ < 1 or not 1 <= model.n_features_in_ <= module.max_chans:
+            raise UsageError(
+                f"window must be 1 s or more and n_channels 1 to {module.max_chans}, got {window!r} and {n_channels!r}"
+            )
+        options = {name: getattr(module, name) for name in ("n_codes", "emb_size", "max_chans")}
+        options |= {"depth": len(module.blocks), "loss": model.loss, **(model.encoder_params or {})}
+        form = (model.n_features_in_, model.n_frames_)
+        model.net_ = _as_fitted(module, options, form, labels, device=model.device, batch_size=model.batch_size)
+        model.classes_ = model.net_.classes_
+        model.spec_, model.sfreq_ = known_spec(None, model.info, model.ch_names, sfreq)
+        model.mtp_history_, model.seed_ = [], 0
+        return model
+
+    # -- keeping ------------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if isinstance(state.get("spec_"), SignalSpec):
+            state["spec_"] = state["spec_"].to_dict()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        state = dict(state)
+        if isinstance(state.get("spec_"), dict):
+            state["spec_"] = SignalSpec.from_dict(state["spec_"])
+        super().__setstate__(state)
+
+    def save_pretrained(
+        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
+    ) -> Path:
+        """Store tokenizer and encoder: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
+
+        Parameters
+        ----------
+        folder : path-like
+            Where; a folder that this method wrote before is replaced.
+        card : str, optional
+            The model card, Markdown; by default one is written from what is known.
+        scores : dict, optional
+            Name of a score to its value, for the card.
+        licence : str, optional
+            Licence of the weights, for the card.
+
+        Returns
+        -------
+        Path
+            The folder.
+
+        Raises
+        ------
+        StorageError
+            If the folder holds something else, or cannot be written.
+        UsageError
+            If a parameter cannot be written as JSON.
+        """
+        check_is_fitted(self)
+        tokenizer, codes = self.tokenizer_._stored()
+        net = self.net_._config(scores, licence)
+        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.net_.module_.state_dict().items()}
+        params = self.get_params(deep=False) | {"pretrained": None, "info": None, "ch_names": None}
+        if isinstance(params["checkpoint"], os.PathLike):
+            params["checkpoint"] = os.fspath(params["checkpoint"])
+        if not isinstance(params["random_state"], int | None):
+            params["random_state"] = None
+        config = {
+            "estimator": type(self).__name__, "params": params, "tokenizer": tokenizer, "network": net,
+            "fitted": {name: getattr(self, name) for name in (
+                "n_features_in_", "n_frames_", "sfreq_", "seed_", "mtp_history_")},
+            "spec": None if self.spec_ is None else self.spec_.to_dict(),
+        }  # fmt: skip
+        arrays = {f"tokenizer.{name}": value for name, value in codes.items()}
+        arrays |= {f"network.{name}": value for name, value in weights.items()}
+        return FORMAT.write(folder, config, arrays, _card(tokenizer, net) if card is None else card)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | os.PathLike, *, revision: str | None = None, **params: Any) -> Self:
+        """Read back what `save_pretrained` stored; no code is run that the folder brings along.
+
+        Parameters
+        ----------
+        folder : path-like
+            The folder; or "owner/name", where there is no such folder: a model on the Hugging Face Hub.
+        revision : str, optional
+            Branch, tag or commit on the Hub.
+        **params
+            Parameters to set otherwise than they were stored (``device="cpu"``).
+
+        Returns
+        -------
+        TFMClassifier
+            Fitted.
+
+        Raises
+        ------
+        StorageError
+            If the folder is not there, is something else, or is damaged; if the Hub cannot be reached.
+        UsageError
+            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
+        """
+        place = local_folder(folder, revision)
+        config = FORMAT.read_config(place)
+        FORMAT.check_estimator(place, config, cls.__name__)
+        arrays = FORMAT.read_arrays(place)
+        parts = {
+            part: {name.removeprefix(part): value for name, value in arrays.items() if name.startswith(part)}
+            for part in ("tokenizer.", "network.")
+        }
+        shared = {"device": params["device"]} if "device" in params else {}
+        try:
+            model = cls(**{**config["params"], **params})
+            model.__dict__.update(config["fitted"])
+            model.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
+            stored = (config["tokenizer"], config["network"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
+        model.tokenizer_ = TFMTokenizer._restored(stored[0], parts["tokenizer."], place, **shared)
+        model.net_ = NetClassifier._restored(stored[1], parts["network."], place, **shared)
+        model.classes_ = model.net_.classes_
+        return model
+
+    @staticmethod
+    def _get_test_params() -> dict[str, Any]:
+        tiny = {"n_codes": 64, "emb_size": 16, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
+                "drop_prob": 0.0, "kmeans_init": True, "normalise": False, "on_short": "pad", "max_epochs": 1,
+                "batch_size": 512}  # fmt: skip
+        return {
+            "tokenizer_params": tiny, "encoder_params": {"depth": 1, "n_heads": 2, "drop_prob": 0.0},
+            "max_epochs": 30, "batch_size": 512, "lr": 0.05, "validation": None, "sfreq": 128.0, "random_state": 0,
+            "device": "cpu",
+        }  # fmt: skip
+
+
+def _source(pretrained: Any) -> TFMTokenizer | TFMClassifier | None:
+    """The fitted estimator that `pretrained` stands for."""
+    if pretrained is None:
+        return None
+    if isinstance(pretrained, FrozenEstimator):
+        pretrained = pretrained.estimator
+    if isinstance(pretrained, str | os.PathLike):
+        place = local_folder(pretrained)
+        try:
+            TOKENIZER_FORMAT.read_config(place)
+        except StorageError:
+            return TFMClassifier.from_pretrained(place)
+        return TFMTokenizer.from_pretrained(place)
+    if not isinstance(pretrained, TFMTokenizer | TFMClassifier):
+        raise UsageError(
+            "pretrained must be a fitted TFMTokenizer or TFMClassifier, or the folder of one, got "
+            f"{type(pretrained).__name__}"
+        )
+    try:
+        check_is_fitted(pretrained)
+    except NotFittedError as error:
+        raise UsageError(
+            f"the pretrained {type(pretrained).__name__} is not fitted; scikit-learn's clone unfits estimators among "
+            "the parameters: wrap it in sklearn.frozen.FrozenEstimator, or give the folder that save_pretrained wrote"
+        ) from error
+    return pretrained
+
+
+def _encoder_of(source: TFMClassifier, asked: Mapping[str, Any] | None) -> tuple[TFMEncoder, dict[str, Any]]:
+    """A copy of a fitted classifier's encoder, and its options."""
+    options = dict(source.net_.module_params)
+    if not isinstance(source.net_.module_, TFMEncoder):
+        raise UsageError(f"the pretrained classifier's encoder is a {type(source.net_.module_).__name__}, not its own")
+    if others := sorted(name for name, value in (asked or {}).items() if options.get(name, value) != value):
+        raise UsageError(f"the pretrained encoder was made with another {listed(others)}; leave it out")
+    options |= dict(asked or {})
+    module = TFMEncoder(n_outputs=source.net_.module_.final_layer.out_features, **options)
+    module.load_state_dict(source.net_.module_.state_dict())
+    return module, options
+
+
+def _as_fitted(
+    module: TFMEncoder, options: Mapping[str, Any], form: Sequence[int], classes: Any, **params: Any
+) -> NetClassifier:
+    """An estimator as it would be after training: of tokens, with an encoder that was trained elsewhere."""
+    net = NetClassifier("TFMEncoder", dict(options), scale=None, **params)
+    device = resolve_device(net.device) if params else torch.device("cpu")
+    net._network, net._device, net._n_outputs = module.to(device).eval(), device, module.final_layer.out_features
+    net._note_built()
+    net.n_features_in_, net.n_times_ = map(int, form)
+    net.scale_, net.signal_sd_, net.seed_, net.seconds_ = 1.0, 0.0, 0, 0.0
+    net.window_ = net.window_step_ = net.spec_ = net.sfreq_ = None
+    net.history_, net.best_epoch_, net.stopped_ = [], 0, "trained elsewhere"
+    net.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
+    if classes is not None:
+        net.classes_ = np.asarray(classes)
+    return net
+
+
+def _card(tokenizer: Mapping[str, Any], net: dict[str, Any]) -> str:
+    """The model card: of the network, then of the tokenizer before it."""
+    first = model_card(net).replace("neurosig.models.NetClassifier", "neurosig.models.TFMClassifier")
+    second = tokenizer_card(tokenizer).split("\n---\n", 1)[1].split("## Scores")[0]
+    return f"{first}\n# Its tokenizer\n{second}"
