@@ -202,8 +202,8 @@ def _recording(scratch: Path, *, minutes: int) -> None:
     rng = np.random.default_rng(0)
     names = [f"E{i}" for i in range(N_CHANNELS)]
     data = np.empty((N_CHANNELS, minutes * 60 * 200))
-    for row in data:
-        row[:] = 1e-5 * rng.standard_normal(len(row), dtype=np.float32)
+    for minute in np.split(data, minutes, axis=1):  # so that recordings of any length begin alike
+        minute[:] = 1e-5 * rng.standard_normal(minute.shape, dtype=np.float32)
     raw = mne.io.RawArray(data, mne.create_info(names, 200.0, "eeg", verbose="error"), verbose="error")
     raw.save(scratch / "recording_raw.fif", verbose="error")
     TFMTokenizer.from_reference(_tfm_module().to_reference()).save_pretrained(scratch / "tokenizer")

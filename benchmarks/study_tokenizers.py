@@ -23,6 +23,7 @@ was pretrained on its tokens, has seen a person whose trials are tested.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -48,8 +49,9 @@ from neurosig.tokenizers import NeuroRVQTokenizer, TFMTokenizer, TokenFeatures
 SFREQ, SECONDS = 200.0, 4.0
 BROAD = {"fmin": 0.5, "fmax": 45.0, "resample": SFREQ}
 MOTOR = [f"{row}{column}" for row in ("FC", "C", "CP") for column in "531z246"]
+MUSE = ["TP9", "AF7", "AF8", "TP10"]
 HALVES = (0, 1)
-SHARED = {"max_epochs": 8, "device": "cpu", "any_channels": True}
+SHARED = {"max_epochs": 4, "device": "cpu", "any_channels": True}
 TOKENIZERS: dict[str, Callable[[int], Any]] = {
     "TFM": lambda seed: TFMTokenizer(
         n_codes=512, emb_size=32, freq_depth=1, temporal_depth=1, decoder_depth=2, n_heads=4, kmeans_init=True,
@@ -82,7 +84,10 @@ class Task:
 
     @cache  # noqa: B019 - three tasks live as long as the study
     def read(self, broad: bool) -> SignalDataset:
-        """The trials, of a length that the tokenizers take or as their dataset asks for."""
+        """The trials, of a length that the tokenizers take or as their dataset asks for; kept when they were read."""
+        return _kept(f"{self.name}-{'broad' if broad else 'own'}", lambda: self._read(broad))
+
+    def _read(self, broad: bool) -> SignalDataset:
         found = open_dataset(self.name).load(progress=False, **(BROAD | self.reading if broad else self.keep))
         if self.step > 1:
             found = found.subset(np.arange(0, len(found), self.step))
@@ -116,7 +121,19 @@ TASKS = (
 )
 
 
-def collections(half: int) -> list[SignalDataset]:
+_PLACE: list[Path] = []  # where signals that were read are kept
+
+
+def _kept(name: str, read: Callable[[], SignalDataset]) -> SignalDataset:
+    folder = _PLACE[0] / "signals" / name
+    if not folder.exists():
+        read().to_zarr(folder)
+    found = SignalDataset.from_zarr(folder)
+    return dataclasses.replace(found, X=np.asarray(found.X[:], dtype=np.float32))
+
+
+@cache
+def collections(half: int) -> tuple[SignalDataset, ...]:
     """Windows of four seconds to learn from: of the people of a half, and of recordings that nobody is tested on."""
     root = Path(os.environ["NEUROSIG_DATA"])
     windows = {"window": (SECONDS, SECONDS), "label": "any", "progress": False, **BROAD}
@@ -125,11 +142,16 @@ def collections(half: int) -> list[SignalDataset]:
         trials = task.read(True)
         halves = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)])
         found.append(trials.subset(np.flatnonzero(halves == half)))
-    muse = sorted((root / "muse").glob(f"*_subject{half + 1}_*.csv.gz"))
-    found.append(load_eeg(muse, **windows))
+    for kind in ("auditory_p300", "auditory_ssaep", "visual_n170", "visual_p300", "visual_ssvep"):
+        if files := sorted((root / "muse").glob(f"{kind}_subject{half + 1}_*.csv.gz")):
+            found.append(
+                _kept(f"{kind}-{half}", lambda files=files: load_eeg(files, picks=MUSE, **windows))  # type: ignore[misc]
+            )
     if half == 0:  # person 1 of `eegmmidb-trials`
-        found.append(load_eeg([root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)], picks=MOTOR, **windows))
-    return found
+        found.append(
+            load_eeg([root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)], picks=MOTOR, **windows)
+        )
+    return tuple(found)
 
 
 def learn(out: Path, name: str, half: int, seed: int) -> Any:
@@ -185,7 +207,9 @@ def of_tokens(name: str, tokenizer: Any, out: Path, half: int, seed: int, info: 
 
     def probe(kind: str) -> Any:
         features = TokenFeatures(tokenizer, kind=kind, info=info)
-        return make_pipeline(features, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced"))
+        return make_pipeline(
+            features, StandardScaler(), LogisticRegression(C=0.01, max_iter=1000, class_weight="balanced")
+        )
 
     found = {f"{name}, probe of embeddings": probe("embedding"), f"{name}, probe of tokens": probe("histogram")}
     tuned: dict[str, Any] = {"max_epochs": 20, "batch_size": 32, "device": "cpu", "random_state": seed, "info": info}
@@ -200,7 +224,7 @@ def _embedder(out: Path, tokenizer: Any, half: int, seed: int) -> NeuroRVQEmbedd
     folder = out / "embedders" / f"half{half}-seed{seed}"
     if not folder.exists():
         NeuroRVQEmbedder(
-            tokenizer, max_epochs=4, batch_size=8, random_state=seed, device="cpu", checkpoint=out / "checkpoints"
+            tokenizer, max_epochs=2, batch_size=8, random_state=seed, device="cpu", checkpoint=out / "checkpoints"
         ).fit(collections(half)).save_pretrained(folder)
     return NeuroRVQEmbedder.from_pretrained(folder)
 
@@ -255,7 +279,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     for (dataset, pipeline), part in rows.groupby(["dataset", "pipeline"], sort=False):
         people = part.groupby("subject")["score"].mean()
         seeds = part.groupby(["seed", "subject"])["score"].mean().groupby("seed").mean()
-        reference = rows[(rows["dataset"] == dataset) & (rows["pipeline"] == "TS+LR")].groupby("subject")["score"].mean()
+        reference = (
+            rows[(rows["dataset"] == dataset) & (rows["pipeline"] == "TS+LR")].groupby("subject")["score"].mean()
+        )
         gain = (people - reference).dropna()
         n = len(people)
         half = stats.t.ppf(0.975, n - 1) * people.std() / np.sqrt(n) if n > 1 else np.nan
@@ -281,6 +307,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(TOKENIZERS), default=list(TOKENIZERS), help="tokenizers")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each")
     options = parser.parse_args()
+    _PLACE.append(options.out)
     for part in options.part:
         for name, table in PARTS[part](options.out, options.only, options.seeds).items():
             atomic_write(options.out / f"{name}.csv", table.to_csv(index=False))

@@ -72,7 +72,7 @@ search = AugmentedCovarianceSearch(
     random_state=0,
 ).fit(X_train, y_train)
 print("chosen:", search.best_params_)
-scores["search"] = search.score(X_test, y_test)
+scores["search"] = np.mean(search.predict(X_test) == y_test)  # score() gives the ROC AUC that it searched by
 for name, score in scores.items():
     print(f"{name}: accuracy {score:.3f}, {round(score * len(y_test))} of {len(y_test)} trials")
 

@@ -79,7 +79,9 @@ chosen = take_codebook(tokens, tokenizer, **codebook)
 people = data.metadata["subject"].to_numpy()
 for channel, name in enumerate(data.info.ch_names):
     table = distinctive_tokens(chosen[:, [channel]], data.y, groups=people)
-    print(name, "distinctive tokens:", table.loc[table["distinctive"], ["code", "class", "p_corrected"]].values.tolist())
+    found = table[table["distinctive"]]
+    told = [f"{row['code']} in {row['class']} (p = {row['p_corrected']:.3f})" for row in found.to_dict("records")]
+    print(f"{name}: {', '.join(told) or 'none'}")
 
 table = distinctive_tokens(chosen[:, [0]], data.y, groups=people)
 save(plot_distinctive(table), "distinctive.png")

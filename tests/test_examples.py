@@ -1,6 +1,7 @@
 """Every example runs as it stands, with warnings as errors and in a folder of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,5 @@ def test_example(example, tmp_path):
         cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    for said, hits, n in re.findall(r"accuracy (0\.\d+), (\d+) of (\d+) trials", done.stdout):
+        assert said == f"{int(hits) / int(n):.3f}"  # else it is a score of another kind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -13,6 +14,7 @@ from typer.core import TyperGroup
 
 from neurosig.cli import (
     benchmark,
+    console,
     datasets,
     decode,
     demo,
@@ -107,16 +109,18 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """
     arguments = _options_first(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments[: len(_ANYWHERE)]
+    json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    console.answered.clear()
     try:
         code = typer.main.get_command(app).main(args=arguments, prog_name="neurosig", standalone_mode=False)
         sys.stdout.flush()
         code = code if isinstance(code, int) else 0
         if code == STOPPED:
-            _say(_stopped(arguments))
+            code = _fail(STOPPED, _stopped(arguments), json=json)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail(STOPPED, _stopped(arguments), debug)
+        code = _fail(STOPPED, _stopped(arguments), debug, json)
     except Exception as error:
-        code = _explain(error, debug)
+        code = _explain(error, debug, json)
     _leave(code)
 
 
@@ -127,21 +131,22 @@ def _stopped(arguments: list[str]) -> str:
     return f"stopped; run the same command again to {'resume' if resumes else 'start over'}"
 
 
-def _explain(error: Exception, debug: bool) -> int:
-    """Turn an error into one line on standard error and an exit code."""
+def _explain(error: Exception, debug: bool, json: bool) -> int:
+    """Turn an error into one line on standard error, a JSON object where one is waited for, and an exit code."""
     if isinstance(error, NeurosigError):
-        return _fail(error.exit_code, f"error: {error}", debug)
+        return _fail(error.exit_code, f"error: {error}", debug, json)
     if hasattr(error, "format_message"):  # typer's usage errors
-        return _wrong_use(error, debug)
+        return _wrong_use(error, debug, json)
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE
     if isinstance(error, OSError) and error.errno in _STORAGE:
         place = f" ({error.filename})" if error.filename else ""
-        return _fail(1, f"error: {_STORAGE[error.errno]}{place}", debug)
+        return _fail(1, f"error: {_STORAGE[error.errno]}{place}", debug, json)
     if isinstance(error, MemoryError):
-        return _fail(1, "error: not enough memory; use fewer subjects, a lower rate (--resample) or fewer jobs", debug)
+        told = "error: not enough memory; use fewer subjects, a lower rate (--resample) or fewer jobs"
+        return _fail(1, told, debug, json)
     advice = "this is a defect of neurosig" + ("" if debug else "; rerun with --debug for the traceback")
-    return _fail(1, f"internal error: {type(error).__name__}: {error} ({advice})", debug)
+    return _fail(1, f"internal error: {type(error).__name__}: {error} ({advice})", debug, json)
 
 
 _STORAGE = {
@@ -154,7 +159,7 @@ _STORAGE = {
 }
 
 
-def _wrong_use(error: Any, debug: bool) -> int:
+def _wrong_use(error: Any, debug: bool, json: bool) -> int:
     message = str(error.format_message()).rstrip(".")
     context = getattr(error, "ctx", None)
     if not message:  # called without arguments: typer raises the help text itself
@@ -163,15 +168,19 @@ def _wrong_use(error: Any, debug: bool) -> int:
         typer.echo(error.ctx.get_help())
         return 2
     where = f" (see: {context.command_path} --help)" if context is not None else ""
-    return _fail(error.exit_code, f"error: {message}{where}", debug)
+    return _fail(error.exit_code, f"error: {message}{where}", debug, json)
 
 
-def _fail(code: int, line: str, debug: bool) -> int:
+def _fail(code: int, line: str, debug: bool = False, json: bool = False) -> int:
     if debug:
         import traceback
 
         traceback.print_exc()
-    _say(" ".join(line.split()))
+    line = " ".join(line.split())
+    _say(line)
+    if json and not console.answered:
+        with contextlib.suppress(OSError):  # a pipe whose reader went away
+            console.emit_json({"error": line.removeprefix("error: "), "exit_code": code})
     return code
 
 
@@ -216,10 +225,8 @@ def _set_up_messages(verbose: bool) -> None:
     logging.getLogger().addHandler(logging.NullHandler())  # else Python prints other packages' log records itself
 
     def show(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-        from neurosig.cli.console import warn
-
         if _raised_by_us():
-            warn(str(message))
+            console.warn(str(message))
 
     warnings.simplefilter("default")
     warnings.showwarning = show  # type: ignore[assignment]

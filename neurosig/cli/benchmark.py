@@ -133,12 +133,16 @@ def command(
     faster: transfer.Faster = None,
     faster_both: transfer.FasterBoth = None,
     max_epochs: transfer.MaxEpochs = None,
+    allow_seen: Annotated[
+        bool,
+        typer.Option("--allow-seen", help="Also test pretrained parts on people whom they have seen, with a warning."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute everything again.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Run the benchmark and say what came out."""
     from neurosig.cli.console import emit_json, only_json
-    from neurosig.cli.options import parse_names
+    from neurosig.cli.options import choose_events, parse_names
     from neurosig.evaluation.benchmark import benchmark
 
     options: dict[str, Any] = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "resample": resample}
@@ -149,13 +153,16 @@ def command(
         "window_step": window_step, "faster": faster, "faster_both": faster_both, "max_epochs": max_epochs,
     }  # fmt: skip
     if protocol != "moabb":
-        theirs = {"--evaluation": evaluation, "--cs-mode": cs_mode, "--backend dask": "" if backend == "dask" else None}
+        theirs = {
+            "--allow-seen": allow_seen or None, "--evaluation": evaluation, "--cs-mode": cs_mode,
+            "--backend dask": "" if backend == "dask" else None,
+        }  # fmt: skip
         transfer.check_protocol(protocol, theirs)
         transfer.run_transfer(
             dataset, _pipelines(pipelines), out=out, json=json, **own,
             options={"folds": folds, "n_splits": n_splits, "metric": metric, "groups": group or None, "n_jobs": n_jobs,
                      "random_state": seed},
-            reading={"events": _events(events), "subjects": parse_names(subjects), "data": data,
+            reading={"events": choose_events(events), "subjects": parse_names(subjects), "data": data,
                      "overwrite": overwrite, **options},
         )  # fmt: skip
         return
@@ -164,9 +171,10 @@ def command(
         with only_json(json):
             results = benchmark(
                 _pipelines(pipelines), dataset, evaluation or "within_session", folds=folds, n_splits=n_splits,
-                cs_mode=cs_mode, metric=metric, groups=group or None, events=_events(events),
+                cs_mode=cs_mode, metric=metric, groups=group or None, events=choose_events(events),
                 subjects=parse_names(subjects), data=data, out=out, overwrite=overwrite, n_jobs=n_jobs, backend=backend,
-                random_state=seed, progress=not json, command=shlex.join(["neurosig", *sys.argv[1:]]),
+                random_state=seed, allow_seen=allow_seen, progress=not json,
+                command=shlex.join(["neurosig", *sys.argv[1:]]),
                 **options,
             )  # fmt: skip
             report = out / "report.html"
@@ -178,7 +186,9 @@ def command(
     if json:
         emit_json(_answer(results, out, report))
     else:
-        _show(results, report)
+        reading = {"data": data, "subjects": subjects, "events": events, "fmin": fmin, "fmax": fmax, "tmin": tmin,
+                   "tmax": tmax, "resample": resample}  # fmt: skip
+        _show(results, report, ["--dataset", dataset[0], *_again(reading)])
     check_scored(results)
 
 
@@ -198,13 +208,6 @@ def check_scored(results: Results) -> None:
 
         first = results.failed.iloc[0]
         raise InputError(f"nothing was scored: every pipeline failed everywhere; {first.pipeline}: {first.error}")
-
-
-def _events(text: str | None) -> Any:
-    """``left=T1,right=T2`` as a mapping; ``left,right`` chooses among the dataset's own events."""
-    from neurosig.cli.options import parse_events, parse_names
-
-    return parse_events(text) if text is not None and "=" in text else parse_names(text)
 
 
 def _pipelines(text: str | None) -> list[str] | None:
@@ -234,7 +237,17 @@ def _answer(results: Results, out: Path, report: Path) -> dict[str, Any]:
     }
 
 
-def _show(results: Results, report: Path) -> None:
+def _again(reading: dict[str, Any]) -> list[str]:
+    """Options of reading that were given, as they are written on the command line."""
+    given = {name: value for name, value in reading.items() if value is not None}
+    return [
+        part
+        for name, value in given.items()
+        for part in (f"--{name}", f"{value:g}" if isinstance(value, float) else str(value))
+    ]
+
+
+def _show(results: Results, report: Path, read_as: list[str]) -> None:
     from neurosig.cli.console import note, program, say, show_table, warn
 
     ranking = results.summary()
@@ -272,21 +285,34 @@ def _show(results: Results, report: Path) -> None:
     say(f"report: {report}")
     say(f"table:  {report.parent / 'results.csv'}")
     if results.table["score"].notna().any():
-        note(_next(results, program()))
+        note(_next(results, program(), read_as))
 
 
-def _next(results: Results, program: str) -> str:
+def _next(results: Results, program: str, read_as: list[str]) -> str:
+    """What to do next; `read_as` are the options that read the first dataset once more as it was read here."""
+    from neurosig.evaluation.cards import dummies_of
+
     meta = results.meta
-    best = results.summary()["pipeline"].iloc[0]
-    name = meta["datasets"][0]["name"]
     if not results.failed.empty:
         return "next: mend what failed and give the same command again; only that runs"
+    ranking = results.summary()
+    ranking = ranking[(ranking["dataset"] == meta["datasets"][0]["name"]) & ~ranking["pipeline"].isin(dummies_of(meta))]
+    if ranking.empty:
+        return "next: compare pipelines that look at the signals; without --pipelines all shipped ones that fit run"
+    if not (ranking["mean"] > ranking["chance"]).any():
+        return (
+            f"next: nothing here does better than guessing: {program} inspect RECORDING shows what is wrong with one, "
+            "--tmin, --tmax, --fmin and --fmax choose another time and band"
+        )
     if meta["evaluation"] == "within_session" and meta["datasets"][0]["subjects"] > 1:
         return (
             f"next: {program} benchmark ... --evaluation cross_subject tells how far pipelines carry to people they "
             "have not learned from"
         )
-    return f"next: {program} train --dataset {shlex.quote(name)} --pipeline {shlex.quote(best)} --out model/"
+    name = ranking["pipeline"].iloc[0]
+    paths = {card["name"]: card.get("path") for card in meta["pipelines"]}
+    best = ["--pipeline", paths.get(name) or name, "--out", "model/"]
+    return f"next: {program} {shlex.join(['train', *read_as, *best])}"
 
 
 def _number(value: float) -> str:

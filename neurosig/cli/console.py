@@ -15,7 +15,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["emit_json", "err", "jsonable", "note", "only_json", "out", "program", "say", "show_table", "warn"]
+__all__ = [
+    "answered",
+    "emit_json",
+    "err",
+    "jsonable",
+    "note",
+    "only_json",
+    "out",
+    "program",
+    "say",
+    "show_table",
+    "warn",
+]
+
+
+answered: set[str] = set()  # holds "json" once the one object of this run is written
 
 
 def out() -> Console:
@@ -111,6 +126,7 @@ def jsonable(value: Any) -> Any:
 
 def emit_json(answer: Any) -> None:
     """Write the command's whole answer as one JSON object, alone on standard output."""
+    answered.add("json")
     sys.stdout.write(json.dumps(jsonable(answer), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
     sys.stdout.flush()
 

@@ -122,7 +122,7 @@ def _show(decoded: Any, files: dict[str, Path]) -> None:
     for entry in decoded.report["recordings"]:
         console.say(
             f"{Path(entry['file']).name}: {entry['seconds']:.1f} s at {entry['sfreq']:g} Hz, "
-            f"{entry['n_windows']} decoded; channels {entry['mapping']}"
+            f"{entry['n_windows']} decoded; {entry['mapping']}"
         )
     for text in decoded.report["warnings"]:
         console.warn(text)

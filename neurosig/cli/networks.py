@@ -10,8 +10,8 @@ import typer
 def command(
     build: Annotated[bool, typer.Option("--try", help="Build each one and say why where it fails (a minute).")] = False,
     channels: Annotated[str | None, typer.Option(help="Build for these channels, such as C3,Cz,C4 [22].")] = None,
-    sfreq: Annotated[float, typer.Option(help="Build for this sampling rate, in Hz.")] = 250.0,
-    seconds: Annotated[float, typer.Option(help="Build for windows of this length.")] = 4.0,
+    sfreq: Annotated[float | None, typer.Option(help="Build for this sampling rate, in Hz [250].")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Build for windows of this length [4].")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """List the networks that NetClassifier knows by name: ours, then braindecode's.
@@ -27,14 +27,22 @@ def command(
 
     from neurosig.cli import console
     from neurosig.core.errors import UsageError
-    from neurosig.models.net_catalogue import CHANNELS, network_rows, signals_like
+    from neurosig.models.net_catalogue import CHANNELS, N_TIMES, SFREQ, network_rows, signals_like, without_place
 
-    if channels is not None and not build:
-        raise UsageError("--channels says what networks are built for; add --try to build them, or leave it out")
+    given = {"--channels": channels, "--sfreq": sfreq, "--seconds": seconds}
+    if (unused := [name for name, value in given.items() if value is not None]) and not build:
+        raise UsageError(f"{unused[0]} says what networks are built for; add --try to build them, or leave it out")
+    sfreq = SFREQ if sfreq is None else sfreq
+    seconds = N_TIMES / SFREQ if seconds is None else seconds
     if not 0 < sfreq < float("inf") or not 0 < seconds * sfreq < float("inf"):
         raise UsageError(f"--sfreq and --seconds must be above 0, got {sfreq:g} and {seconds:g}")
     names = list(CHANNELS) if channels is None else [name.strip() for name in channels.split(",") if name.strip()]
     info = signals_like(names, sfreq) if build else None
+    if info is not None and (strangers := without_place(info)):
+        console.warn(
+            f"no position is known for {', '.join(strangers)} (the 10-05 system has no such name): networks that go by "
+            "positions are tried without"
+        )
     with console.only_json(json_):
         rows = list(network_rows(info, n_times=round(seconds * sfreq), build=build))
     if json_:

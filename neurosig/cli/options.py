@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["parse_events", "parse_names"]
+__all__ = ["choose_events", "parse_events", "parse_names"]
 
 
 def parse_names(text: str | None) -> list[str] | None:
@@ -43,3 +43,8 @@ def parse_events(text: str | None) -> dict[str, str | list[str]] | None:
         values = [piece.strip() for piece in (value or name).split("+") if piece.strip()]
         events[name] = values[0] if len(values) == 1 else values
     return events
+
+
+def choose_events(text: str | None) -> dict[str, str | list[str]] | list[str] | None:
+    """``"left=T1,right=T2"`` as a dictionary; ``"left,right"`` as a list that chooses among a dataset's own events."""
+    return parse_events(text) if text is not None and "=" in text else parse_names(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -43,11 +42,11 @@ What is written to --out:
                          *_desc-faster_ave.fif   their average for each event
                          *_desc-faster_report.html, *_epo.json   what was removed and why
 """
-_SHOWN_FAILURES, _SHOWN_FILES = 10, 10
 _WINDOW_EVENT = "window"
 
 
 def command(
+    context: typer.Context,
     recordings: Annotated[
         list[Path] | None,
         typer.Argument(metavar="RECORDINGS...", help="Files, folders or a BIDS root.", show_default=False),
@@ -126,13 +125,30 @@ def command(
         bool,
         typer.Option(
             "--average-first",
-            help="Judge single channels in average reference, as the authors do.  [default: as recorded]",
+            help="Compare channels of single trials, the last step, in average reference.  [default: as recorded]",
         ),
     ] = False,
+    judge_in: Annotated[
+        str,
+        typer.Option(
+            "--judge-in",
+            metavar="WHAT",
+            help="Compare channels, the first step, in average or as recorded; auto: average, from 16 on, for mended.",
+        ),
+    ] = "auto",
+    reference_position: Annotated[
+        str | None,
+        typer.Option(
+            "--reference-position",
+            metavar="SITE",
+            help="Electrode the recording refers to, such as A2: channels near it are not judged by that.",
+        ),
+    ] = None,
     reference: Annotated[
         str, typer.Option("--reference", metavar="NAME", help="average, none (as recorded), or channels such as M1,M2.")
     ] = "average",
     autoreject: Annotated[bool, typer.Option("--autoreject", help="Run autoreject on what FASTER leaves.")] = False,
+    drop: Annotated[str | None, typer.Option("--drop", metavar="NAMES", help="Channels to leave out.")] = None,
     montage: Annotated[
         str | None,
         typer.Option("--montage", metavar="NAME", help="Standard montage of mne, for files without positions."),
@@ -159,11 +175,12 @@ def command(
 ) -> None:
     """Run the cleaning and say what came out."""
     from neurosig.cli import console
+    from neurosig.cli.preprocess_answer import answer, show, told_once
 
     given = [path for path in recordings or () if path is not None]
     _check_source(given, dataset, data, subjects)
-    reading = {"montage": montage, "unit": unit, "sfreq": sfreq, "on_nan": on_nan}
-    with console.only_json(json):
+    reading = {"montage": montage, "unit": unit, "sfreq": sfreq, "on_nan": on_nan, "drop": parse_names(drop)}
+    with console.only_json(json), told_once():
         sources, defaults = (
             _from_dataset(dataset, data, subjects, events, window, reading)
             if dataset is not None
@@ -178,12 +195,17 @@ def command(
             threshold=_threshold(threshold), steps=parse_names(steps), max_iter=max_iter, ica=ica,
             eog=parse_names(eog) or (), eog_proxy=parse_names(eog_proxy) or (), reference=_reference(reference),
             average_first=average_first, autoreject=autoreject, random_state=seed, baseline=_baseline(baseline),
+            judge_in=judge_in, reference_position=reference_position,
         )  # fmt: skip
         outcomes, cohort, files = _run(sources, options, out, jobs, overwrite, quiet=json)
     if json:
-        console.emit_json(_answer(outcomes, files))
+        console.emit_json(answer(outcomes, files))
     else:
-        _show(outcomes, cohort, files, everything=events is None and window is None and dataset is None)
+        show(outcomes, cohort, files, everything=events is None and window is None and dataset is None)
+    if context.find_root().params.get("debug"):
+        for outcome in outcomes:
+            if outcome.trace:
+                typer.echo(outcome.trace, err=True)
     states = {outcome.state for outcome in outcomes}
     if "failed" in states or states == {"left out"}:
         raise typer.Exit(1)
@@ -215,7 +237,8 @@ def _from_dataset(
 
     if window is not None or any(value is not None for value in reading.values()):
         raise UsageError(
-            "a dataset's manifest says how its files are read: drop --window, --montage, --unit, --sfreq and --on-nan"
+            "a dataset's manifest says how its files are read: drop --window, --montage, --unit, --sfreq, --on-nan and "
+            "--drop"
         )
     wanted: Any = parse_events(events) if events is not None and "=" in events else parse_names(events)
     manifest = open_dataset(name, data=data, events=wanted)
@@ -315,87 +338,3 @@ def _run(
     outliers, note = find_cohort_outliers(every, options)
     files = write_cohort_report(every, options, out, outliers=outliers, note=note, remarks=remarks)
     return outcomes, {"earlier": len(every) - len(outcomes), "remarks": remarks}, files
-
-
-def _answer(outcomes: list[Any], files: dict[str, Path]) -> dict[str, Any]:
-    return {
-        "recordings": [
-            {
-                "subject": outcome.source.subject,
-                "session": outcome.source.session,
-                "task": outcome.source.task,
-                "run": outcome.source.run,
-                "label": outcome.source.label,
-                "file": outcome.source.file,
-                "replaced": outcome.replaced,
-                "state": outcome.state,
-                "error": outcome.error or None,
-                "files": outcome.files,
-                **{"summary": outcome.record.get("summary"), "notes": outcome.record.get("notes")},
-            }
-            for outcome in outcomes
-        ],
-        **files,
-    }
-
-
-def _named(outcome: Any) -> str:
-    """The results' name and the file they are of; pages and records, which are passed on, hold only the first."""
-    label, file = outcome.source.label, outcome.source.file
-    return f"{label} ({Path(file).name})" if file else label
-
-
-def _show(outcomes: list[Any], cohort: dict[str, Any], files: dict[str, Path], everything: bool = False) -> None:
-    from collections import Counter
-
-    from neurosig.cli import console
-    from neurosig.reports.cleaning_words import serious_notes
-
-    states = Counter(outcome.state for outcome in outcomes)
-    told = [f"{states['cleaned']} cleaned"]
-    told += [f"{states['skipped']} found done"] if states["skipped"] else []
-    told += [f"{states['left out']} left out (no events)"] if states["left out"] else []
-    told += [f"{states['failed']} failed"] if states["failed"] else []
-    console.say(f"{len(outcomes)} recording{'' if len(outcomes) == 1 else 's'}: {', '.join(told)}", style="bold")
-    good = [outcome for outcome in outcomes if outcome.record and outcome.source.file]
-    for outcome in good[:_SHOWN_FILES]:
-        console.say(f"  {_named(outcome)}")
-    if len(good) > _SHOWN_FILES:
-        console.say(f"  ... and {len(good) - _SHOWN_FILES} more: --json names all files")
-    if replaced := sum(outcome.replaced for outcome in outcomes):
-        console.warn(f"{replaced} replaced an earlier cleaning in the folder (by other software, or by --overwrite)")
-    done = [outcome.record["summary"] for outcome in outcomes if outcome.record]
-    if done:
-        kept, cut = sum(one["trials_kept"] for one in done), sum(one["trials"] for one in done)
-        filled, left = (sum(len(one[f"channels_{what}"]) for one in done) for what in ("interpolated", "left_bad"))
-        records = [outcome.record for outcome in outcomes if outcome.record]
-        names = list(dict.fromkeys(name for record in records for name in record["events"]))
-        first, last = records[0]["options"]["tmin"], records[0]["options"]["tmax"]
-        why = " (all events: --events was not given)" if everything else ""
-        console.say(f"  cut around            {', '.join(names[:8])}, {first:g} to {last:g} s{why}")
-        console.say(f"  trials kept           {kept} of {cut}")
-        console.say(f"  channels interpolated {filled} of {sum(one['channels'] for one in done)}")
-        if left:
-            console.say(f"  channels left bad     {left}: as recorded, in info['bads']")
-        console.say(f"  components removed    {sum(len(one['components_removed']) for one in done)}")
-    for note in serious_notes(outcome.record["notes"] for outcome in outcomes if outcome.record):
-        console.warn(note)
-    for remark in cohort["remarks"]:
-        console.warn(remark)
-    for state in ("left out", "failed"):
-        those = [outcome for outcome in outcomes if outcome.state == state]
-        for outcome in those[:_SHOWN_FAILURES]:
-            console.warn(f"{state}: {_named(outcome)}: {outcome.error}")
-        if len(those) > _SHOWN_FAILURES:
-            console.warn(f"{len(those) - _SHOWN_FAILURES} more {state}: see {files['record']}")
-    earlier = f" (with {cohort['earlier']} of earlier calls)" if cohort["earlier"] else ""
-    console.say(f"report: {files['report']}{earlier}")
-    console.say(f"table:  {files['table']}")
-    if states["left out"] and everything:
-        console.note("recordings at rest are cut into windows: a call of their own, with --window 2 and another --out")
-    if states["failed"]:
-        console.note("next: mend what failed and give the same command again; what is done is skipped")
-    elif len({outcome.source.task for outcome in outcomes if outcome.record}) > 1:
-        console.note("next: a benchmark is of one task: clean the files of each into a folder of its own (--out)")
-    elif done and len(names) > 1:
-        console.note(f"next: {console.program()} benchmark --dataset {shlex.quote(str(files['report'].parent))}")

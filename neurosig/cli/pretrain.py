@@ -24,7 +24,8 @@ SYSTEM is one of
   tfm        TFM-Tokenizer: half seconds of single channels, by their spectra; sizes base, small
   neurorvq   NeuroRVQ: patches of channels with known names, at four scales; sizes base, small
 "base" is the published size; "small" is ours, for a few hours of recordings and a processor without a graphics card.
-Recordings are learned from as they are: filter them before, where they drift or hum.
+Recordings are learned from as they are: filter them before, where they drift or hum (neurosig preprocess recordings/
+--window 5 --out cleaned/ does, and cleans them), and tokenize such as were treated alike.
 
 \b
 Examples:
@@ -36,6 +37,7 @@ Examples:
 \b
 What is written to --out, for `neurosig tokenize` and TOKENIZER.from_pretrained:
   config.json, model.safetensors    the tokenizer; nothing is pickled
+  trained_on.json                   whom it has seen: benchmarks refuse to test it on them
   README.md                         its card: data, losses, seed
 """
 _LINES, _ROWS = 12, 12  # of the tables of losses and of codebooks

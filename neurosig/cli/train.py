@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurosig.cli.options import parse_events, parse_names
+from neurosig.cli.options import choose_events, parse_names
 
 
 def command(
@@ -31,6 +31,10 @@ def command(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of whatever is drawn.")] = 42,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="Folds evaluated at once.")] = 1,
+    allow_seen: Annotated[
+        bool,
+        typer.Option("--allow-seen", help="Estimate the score even on people whom a pretrained part of it has seen."),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the model that lies there.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
@@ -49,9 +53,14 @@ def command(
 
     _check_free(out, overwrite)
     processing = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "resample": resample}
-    estimate = {"folds": folds if cv else None, "n_splits": n_splits, "random_state": seed, "n_jobs": jobs}
+    estimate = {
+        "folds": folds if cv else None, "n_splits": n_splits, "random_state": seed, "n_jobs": jobs,
+        "allow_seen": allow_seen,
+    }  # fmt: skip
     with console.only_json(json_):
-        answer = _train(dataset, pipeline, out, data, parse_names(subjects), parse_events(events), estimate, processing)
+        answer = _train(
+            dataset, pipeline, out, data, parse_names(subjects), choose_events(events), estimate, processing
+        )
     if json_:
         console.emit_json(answer)
     else:
@@ -95,10 +104,13 @@ def _show(answer: dict[str, Any]) -> None:
     from neurosig.evaluation.model_card import score_sentence
 
     data = answer["dataset"]
+    several = "" if len(data["subjects"]) == 1 else "s"
     console.say(
         f"{answer['pipeline']['name']} trained on {data['name']}: {data['n_trials']} trials, "
-        f"{len(data['subjects'])} subjects, classes {', '.join(answer['classes'])}"
+        f"{len(data['subjects'])} subject{several}, classes {', '.join(answer['classes'])}"
     )
+    for text in answer.get("warnings", ()):
+        console.warn(text)
     for score in answer["scores"]:
         console.say(f"  {score_sentence(score)}")
         if score["mean"] <= score["chance_upper"]:

@@ -21,9 +21,10 @@ __all__ = [
 
 _SHOWN_FAILURES = 5
 _IMPROVEMENT = {
-    "relative": "(score - chance) / chance, chance being one in the number of classes; 1 is twice as good as guessing",
-    "absolute": "score - chance",
-    "normalised": "(score - chance) / (1 - chance); 0 is guessing, 1 is perfect",
+    "relative": "(score - u) / u, u being one in the number of classes (chance, above, is that of naming the most "
+    "frequent class); 1 is twice as good as guessing",
+    "absolute": "score - u",
+    "normalised": "(score - u) / (1 - u); 0 is guessing, 1 is perfect",
 }
 
 Protocol = Annotated[

@@ -6,6 +6,7 @@ _NAMES = {
     "Processing": "neurosig.core.signals",
     "SignalDataset": "neurosig.core.signals",
     "SignalSpec": "neurosig.core.signals",
+    "StoredTrials": "neurosig.core.stored_trials",
     "all_estimators": "neurosig.core.registry",
     "canonical_name": "neurosig.core.channels",
     "check_signals": "neurosig.core.validation",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import os
 import sys
 import warnings
 from importlib import metadata
@@ -18,10 +19,12 @@ from types import ModuleType
 from typing import Any
 
 from neurosig.core.errors import NeurosigError
+from neurosig.core.files import cache_dir, digest
 
 __all__ = ["CompatibilityWarning", "import_braindecode", "prepare_worker", "torchaudio_status"]
 
 _LOADER = "torchaudio._extension.utils"
+_TOLD = "NEUROSIG_TORCHAUDIO_TOLD"
 # What a failing import of a compiled extension raises, by platform and by the stage at which it fails
 _BROKEN = (OSError, ImportError, RuntimeError, AttributeError)
 
@@ -51,7 +54,8 @@ def import_braindecode(name: str = "braindecode") -> ModuleType:
     Warns
     -----
     CompatibilityWarning
-        Once a process, if torchaudio's compiled part had to be skipped.
+        Once for these versions of the two packages, if torchaudio's compiled part had to be skipped: the cache folder
+        and the environment of worker processes remember it. ``neurosig doctor`` says it each time.
 
     Notes
     -----
@@ -61,7 +65,7 @@ def import_braindecode(name: str = "braindecode") -> ModuleType:
     """
     if "braindecode" not in sys.modules:
         reason = _mend_torchaudio()
-        if reason:
+        if reason and not _is_told():
             warnings.warn(
                 f"torchaudio's compiled part does not fit this PyTorch and is skipped ({reason}); braindecode works "
                 "without it. Install the torchaudio built for your PyTorch to be rid of this warning",
@@ -109,6 +113,18 @@ def torchaudio_status() -> dict[str, Any]:
             advice="none needed, neurosig skips that part; or install the torchaudio built for this PyTorch",
         )
     return status
+
+
+def _is_told() -> bool:
+    """Whether someone was told about these two packages; from now on they are."""
+    versions = f"{_version('torch')} {_version('torchaudio')}"
+    stamp = cache_dir() / "told" / f"torchaudio-{digest(versions)}"
+    told = os.environ.get(_TOLD) == versions or stamp.is_file()
+    os.environ[_TOLD] = versions  # for worker processes, also where nothing can be written
+    with contextlib.suppress(OSError):
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.touch()
+    return told
 
 
 def _mend_torchaudio() -> str | None:

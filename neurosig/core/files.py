@@ -14,9 +14,18 @@ from typing import Any
 
 from neurosig.core.errors import StorageError
 
-__all__ = ["atomic_path", "atomic_write", "check_writable", "digest", "resource_dir", "sha256_file"]
+__all__ = ["atomic_path", "atomic_write", "cache_dir", "check_writable", "digest", "resource_dir", "sha256_file"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def cache_dir() -> Path:
+    """Folder for downloads and what is remembered: ``NEUROSIG_CACHE``, else the operating system's cache folder."""
+    if place := os.environ.get("NEUROSIG_CACHE"):
+        return Path(place)
+    import pooch
+
+    return Path(pooch.os_cache("neurosig"))
 
 
 def resource_dir(name: str) -> Path:

@@ -1,4 +1,4 @@
-"""Lists of mne's Epochs, which is what scikit-learn's folds and searches make of Epochs: one trial each, joined here."""
+"""Lists of mne's Epochs of one trial each, which is what scikit-learn's folds make of Epochs: joined here."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ def epochs_in(X: Any) -> mne.BaseEpochs | None:
         if part.ch_names != names:
             raise ChannelError(f"expected Epochs of the same channels, number {i} of the list has others; reorder them")
         if part.info["sfreq"] != rate or (len(part.times), part.tmin) != times:
-            raise InputError(f"expected Epochs of the same rate and times, number {i} of the list has others; cut alike")
+            raise InputError(
+                f"expected Epochs of the same rate and times, number {i} of the list has others; cut alike"
+            )
     return first
 
 
 def is_fold(X: Any) -> bool:
-    """Whether signals are a list of Epochs of one trial each: a fold, where longer ones are collections of their own."""
+    """Whether signals are a list of Epochs of one trial each: a fold; longer ones are collections of their own."""
     return _all_epochs(X) and all(len(part.events) == 1 for part in X)
 
 

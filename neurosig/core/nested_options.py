@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
 from neurosig.core.errors import UsageError
+from neurosig.core.near_names import near_names
 
 __all__ = ["NestedOptions"]
 
@@ -88,7 +88,7 @@ class NestedOptions:
             raise UsageError(f"{holder} must be a dict or None for its options to be set, got {given!r}")
         known = self._known_options(holder)
         if known is not None and (unknown := sorted(set(options) - set(known) - set(given or {}))):
-            near = difflib.get_close_matches(unknown[0], known, n=3, cutoff=0.5) or sorted(known)
+            near = near_names(unknown[0], known, cutoff=0.5) or sorted(known)
             raise UsageError(f"no option {unknown[0]!r} in {holder}; there are {', '.join(near) or 'none'}")
         # what is put back to a default that nobody changed is no change: set_params(**get_params()) leaves all alike
         changed = {

@@ -337,6 +337,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise StorageError(f"cannot read {folder / 'config.json'}: {_one_line(error)}") from error
+    if isinstance(config, dict) and config.get("format") != FORMAT and isinstance(config.get("estimator"), str):
+        kind = config["estimator"]
+        raise StorageError(
+            f"{folder} is not a saved pipeline but a {kind} that save_pretrained wrote: read it in Python by "
+            f"{kind}.from_pretrained, or train a pipeline that starts from it (pretrained: {folder})"
+        )
     if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise StorageError(f"{folder} is not a saved pipeline: its config.json was written by something else")
     if config.get("format_version") != FORMAT_VERSION:

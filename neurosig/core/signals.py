@@ -154,6 +154,14 @@ class SignalSpec:
             if len(self.positions) != len(names):
                 raise InputError(f"expected one position for each of {len(names)} channels, got {len(self.positions)}")
 
+    def __repr__(self) -> str:
+        # one line, also within the parameters of an estimator; `to_dict` has all
+        names = list(self.ch_names[:3]) + ["…"] * (len(self.ch_names) > 3)
+        rate = "" if self.sfreq is None else f" at {self.sfreq:g} Hz"
+        length = "" if self.n_times is None else f", {self.n_times} samples"
+        channels = f"{len(self.ch_names)} channels ({', '.join(names)})"
+        return f"<SignalSpec: {self.modality}, {channels}{rate} in {self.unit}{length}>"
+
     @property
     def n_channels(self) -> int:
         """Number of channels or regions."""

@@ -38,8 +38,9 @@ def check_signals(
     Parameters
     ----------
     X : array-like of shape (n_trials, n_channels, n_times), or mne.BaseEpochs or a list of them
-        Signals; scikit-learn's folds make a list of Epochs. An array of two axes is taken as (n_trials, n_channels) and gets a third axis of length one, so that
-        scikit-learn's own checks run on estimators of signals. Never written to, and copied only to change its dtype.
+        Signals; scikit-learn's folds make a list of Epochs. An array of two axes is taken as (n_trials, n_channels) and
+        gets a third axis of length one, so that scikit-learn's own checks run on estimators of signals. Never written
+        to, and copied only to change its dtype.
     modality : {"eeg", "meg", "seeg", "fmri"}, optional
         With `unit`: implausible amplitudes are refused (see `check_plausible_units`).
     unit : str, optional

@@ -51,6 +51,7 @@ def benchmark(
     n_jobs: int = 1,
     backend: str = "joblib",
     random_state: int | None = 42,
+    allow_seen: bool = False,
     progress: bool | None = None,
     command: str | None = None,
     **processing: Any,
@@ -63,7 +64,9 @@ def benchmark(
     was killed is repeated as it was and goes on where it stopped.
 
     Before anything is fitted it is proven for each fold that no tested sample lies within a training trial. Where
-    trials overlap, blocks keep a gap, and shuffled folds are refused unless they were asked for by name.
+    trials overlap, blocks keep a gap, and shuffled folds are refused unless they were asked for by name. Whatever is
+    pretrained in a pipeline (a parameter ``pretrained`` or ``tokenizer``) must have seen nobody who is tested, as far
+    as it says whom it has seen (``trained_on.json`` of its folder); the results tell where that is not known.
 
     Parameters
     ----------
@@ -111,6 +114,8 @@ def benchmark(
         Where they run; "dask" uses the `dask.distributed.Client` that exists. Its workers must see the folder `out`.
     random_state : int or None
         Seed of shuffled folds and inner searches. Pipelines have their own.
+    allow_seen : bool
+        Also test pretrained parts on people whom they have seen; the results are marked by a warning.
     progress : bool, optional
         Show a progress bar, or where there is no terminal a line now and then; None shows the bar on a terminal only.
     command : str, optional
@@ -132,7 +137,7 @@ def benchmark(
     StorageError
         `out` cannot be written, or the disk is full; finished folds are kept.
     LeakageError
-        Folds that would test on what was trained on.
+        Folds that would test on what was trained on; pretrained parts that have seen people who are tested.
 
     Notes
     -----
@@ -161,10 +166,11 @@ def benchmark(
         read_specs(entries, pipelines, groups)
     else:
         check_objects(objects, param_grid or {})
-    key = run_key(options, entries, objects, param_grid, subjects)
+    key = run_key(options, entries, objects, param_grid, subjects, allow_seen=allow_seen)
 
     def run(store: FoldStore | None) -> Results:
         from neurosig.evaluation.cards import python_call
+        from neurosig.evaluation.seen import check_study
         from neurosig.evaluation.study import make_studies
 
         studies = [  # all of them before any long work, so that a wrong one is told at once
@@ -172,6 +178,8 @@ def benchmark(
             for entry in entries
             for study in make_studies(entry, options, objects, param_grid or {}, subjects, processing, store)
         ]
+        for entry, study in studies:
+            check_study(study, entry.own_name, allow_seen)
         results = _run(studies, options, store, n_jobs, backend, progress, overwrite)
         results.meta |= {
             "command": command or python_call(options, entries, subjects, processing),
@@ -210,6 +218,7 @@ def _run(
         told_by_pipelines,
     )
     from neurosig.evaluation.chosen import count_chosen
+    from neurosig.evaluation.covariances import cells_caution
     from neurosig.evaluation.execution import run_study
     from neurosig.evaluation.tables import make_tables
 
@@ -229,10 +238,14 @@ def _run(
         for name, pipeline in study.pipelines.items():
             spec = next((spec for spec in entry.specs if spec.name == name), None)
             its = pipelines.setdefault(name, pipeline_card(name, pipeline, study.param_grid.get(name), spec))
+            if parts := study.pretrained.get(name):
+                its["pretrained"] = {part.parameter: part.name for part in parts}
+                its["allow_seen"] = study.tested["allow"]
             if name in chosen:
                 its.setdefault("chosen", {})[entry.name] = chosen[name]
         if entry.manifest is not None and entry.manifest.adhoc:  # nobody has read what was found out just now
-            warnings += [f"{entry.name}: {text}" for text in entry.manifest.warnings]
+            told = [*entry.manifest.warnings, *cells_caution(entry.manifest, study.pipelines)]
+            warnings += [f"{entry.name}: {text}" for text in told]
         warnings += study.warnings + left_out_trials(card) + told_by_pipelines(records)
     meta = {
         "datasets": list(datasets.values()),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.files import resource_dir
 from neurosig.core.signals import SignalDataset
 from neurosig.evaluation.identity import versions
 from neurosig.evaluation.paradigms import metric_name
@@ -95,6 +97,9 @@ def pipeline_card(name: str, pipeline: Any, grid: Any, spec: PipelineSpec | None
     if spec is not None:
         card |= {"description": spec.description, "citations": list(spec.citations), "group": spec.group}
         card["file"] = spec.file.name if spec.file is not None else None
+        # what comes with neurosig is found by its name, other files are not
+        own = spec.file is None or resource_dir("pipelines").resolve() in spec.file.resolve().parents
+        card["path"] = None if own else os.fspath(spec.file)
     return card
 
 

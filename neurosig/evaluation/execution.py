@@ -14,6 +14,7 @@ from neurosig.core.files import digest
 from neurosig.evaluation.fold import failed_unit, run_fold
 from neurosig.evaluation.identity import array_digest, software
 from neurosig.evaluation.proof import check_folds, needed_gap
+from neurosig.evaluation.seen import check_recorded
 from neurosig.evaluation.signal_facts import facts_digest, with_signal_facts
 from neurosig.evaluation.store import FoldStore
 from neurosig.evaluation.study import Study, load_unit
@@ -129,6 +130,7 @@ def _plan_unit(study: Study, number: int, store: FoldStore | None) -> tuple[list
             return [record for records in found.values() for record in records], []
     *arrays, signals = study.preloaded.pop(number, None) or load_unit(study, unit)
     data: Any = tuple(arrays)
+    check_recorded(study, data)
     identity = study.identity or digest(array_digest(_numbers(data[0])), array_digest(data[1]), _table_content(data[2]))
     bases = dict.fromkeys(study.pipelines, _unit_key(study, unit, identity))
     if study.identity is None:  # of the arrays alone: what else pipelines are told of them counts too

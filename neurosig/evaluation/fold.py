@@ -111,6 +111,9 @@ def failed_unit(unit: list[Any], pipeline: str, error: InputError) -> dict[str, 
 _NOT_FOR_READERS = (FutureWarning, DeprecationWarning, PendingDeprecationWarning, CompatibilityWarning)
 
 
+_WARNING = 800  # letters of a warning: what to do about it stands at its end
+
+
 @contextlib.contextmanager
 def collected() -> Iterator[list[str]]:
     """Collect warnings as lines, each once; in the main thread only, as filters belong to the whole process."""
@@ -125,7 +128,7 @@ def collected() -> Iterator[list[str]]:
         finally:
             told = [entry for entry in caught if not issubclass(entry.category, _NOT_FOR_READERS)]
             lines += dict.fromkeys(
-                f"{entry.category.__name__}: {one_line(entry.message, name=False)}" for entry in told
+                f"{entry.category.__name__}: {one_line(entry.message, name=False, length=_WARNING)}" for entry in told
             )
 
 

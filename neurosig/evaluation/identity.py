@@ -174,7 +174,10 @@ def _describe_object(value: Any, where: str, above: tuple[int, ...]) -> Any:
     if callable(getattr(value, "get_params", None)):
         parameters = value.get_params(deep=False)
         requests = vars(value).get("_metadata_request")
-        return ["estimator", kind, _describe(parameters, where, above), _describe(requests, where, above)]
+        described = ["estimator", kind, _describe(parameters, where, above), _describe(requests, where, above)]
+        if hasattr(value, "_content_beyond_parameters"):  # such as what a fitted part of it has learned
+            described.append(value._content_beyond_parameters())
+        return described
     if hasattr(value, "func") and hasattr(value, "keywords"):  # functools.partial
         return ["partial", [_describe(part, where, above) for part in (value.func, value.args, value.keywords)]]
     if hasattr(value, "__dict__"):

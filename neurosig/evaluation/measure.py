@@ -98,8 +98,8 @@ def count_parameters(estimator: Any) -> int:
     """Count the learned numbers of a fitted estimator.
 
     These are the floating-point numbers in attributes that end in an underscore, of the estimator and of all fitted
-    estimators inside it, whatever those are called, and the parameters of torch modules. Class labels, counters and
-    indices are integers and do not count.
+    estimators inside it, whatever those are called, and the parameters of torch modules; of an estimator that tells
+    ``n_parameters_``, as networks do, these. Class labels, counters and indices are integers and do not count.
     """
     return _count(estimator, set())
 
@@ -118,6 +118,8 @@ def _count(value: Any, seen: set[int]) -> int:
         return sum(_count(item, seen) for item in value)
     if callable(getattr(value, "parameters", None)) and callable(getattr(value, "state_dict", None)):
         return sum(int(parameter.numel()) for parameter in value.parameters())
+    if isinstance(told := getattr(value, "n_parameters_", None), int):  # whose numbers lie in a network beneath it
+        return told
     if hasattr(value, "best_estimator_"):  # of a search, only what predicts counts
         return _count(value.best_estimator_, seen)
     if isinstance(getattr(value, "steps", None), list):

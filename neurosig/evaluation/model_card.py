@@ -50,6 +50,7 @@ def model_card(card: Mapping[str, Any], spec: SignalSpec, classes: Sequence[str]
         lines += ["", "Each was measured on trials that the pipeline had not seen, before the final fit on all trials."]
     else:
         lines.append("Not estimated: the pipeline was fitted without cross-validation. Do not rely on it.")
+    lines += [f"- Warning: {text}" for text in card.get("warnings", ())]
     lines += ["", "## What it was trained on", ""]
     for name, value in (
         ("Data", data.get("title") or data.get("name")),
@@ -63,7 +64,8 @@ def model_card(card: Mapping[str, Any], spec: SignalSpec, classes: Sequence[str]
     if data:
         counts = ", ".join(f"{count} {name}" for name, count in data["trials_per_class"].items())
         who = ", ".join(data["subjects"])
-        lines.append(f"- Trials: {data['n_trials']} ({counts}) of {len(data['subjects'])} subjects: {who}")
+        people = f"{len(data['subjects'])} subject{'' if len(data['subjects']) == 1 else 's'}"
+        lines.append(f"- Trials: {data['n_trials']} ({counts}) of {people}: {who}")
     lines += [f"- Warning: {text}" for text in data.get("warnings", ())]
     lines += [
         "",
@@ -73,11 +75,30 @@ def model_card(card: Mapping[str, Any], spec: SignalSpec, classes: Sequence[str]
         f"- Classes, in the order of the probabilities: {', '.join(classes)}",
     ]
     lines += ["", "## How it was made", "", f"- Pipeline: {pipeline.get('steps', 'unknown')}"]
+    lines += [f"- {_training_sentence(network)}" for network in card.get("networks", ())]
+    lines += [f"- Started from: {name} ({where})" for where, name in (card.get("pretrained") or {}).items()]
     lines += [f"- Reference: {text}" for text in pipeline.get("citations", ())]
     lines.append(f"- Seed: {card.get('seed')}")
     lines.append("- Versions: " + ", ".join(f"{name} {version}" for name, version in card.get("versions", {}).items()))
     lines += ["", "## How to use it", "", "    neurosig decode --model THIS_FOLDER RECORDING --out decoded/", ""]
     return "\n".join(lines)
+
+
+def _training_sentence(network: Mapping[str, Any]) -> str:
+    """How a network was trained: weights, epochs, what the kept epoch reached."""
+    losses = [
+        f"{what} {network[name]:.3g}"
+        for name, what in (
+            ("train_loss", "training loss"), ("valid_loss", "validation loss"),
+            ("valid_accuracy", "validation accuracy"),
+        )
+        if name in network
+    ]  # fmt: skip
+    epochs = f"{network['epochs']} epoch{'' if network['epochs'] == 1 else 's'}"
+    kept = f", weights of epoch {network['best_epoch']}" if network["best_epoch"] else ""
+    reached = f" ({', '.join(losses)})" if losses else ""
+    stopped = f"; {network['stopped']}" if network["stopped"] else ""
+    return f"Network {network['name']}: {network['weights']:,} weights, {epochs}{kept}{reached}{stopped}"
 
 
 def _expectations(spec: SignalSpec) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import re
@@ -12,8 +11,9 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neurosig.core.errors import ManifestError
+from neurosig.core.errors import ManifestError, UsageError
 from neurosig.core.files import digest
+from neurosig.core.near_names import did_you_mean
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -163,6 +163,13 @@ class PipelineSpec:
             raise self._error(f"step {name} cannot be made: {error}".splitlines()[0], name) from error
         if extra:
             self._check_extra(cls, made, name, extra)
+        if hasattr(made, "check_options"):  # what an estimator of ours can say before it has seen any signals
+            try:
+                made.check_options()
+            except UsageError as error:
+                words = re.findall(r"'([^']+)'", str(error))
+                word = next((word for word in words if self._line_of(word) is not None), name)
+                raise self._error(f"step {name}: {error}", word) from error
         return made
 
     def _check_extra(self, cls: type, made: Any, name: str, extra: list[str]) -> None:
@@ -184,12 +191,15 @@ class PipelineSpec:
                 raise self._error(f"step {name} has no parameter {unknown!r}{near or takes}", unknown)
 
     def _error(self, message: str, word: str) -> ManifestError:
-        line = None
-        if self.file is not None and self.file.is_file():
-            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
-            pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
-            line = next((i for i, text in enumerate(lines, 1) if pattern.search(text.split("#")[0])), None)
-        return broken(self.file, line, message)
+        return broken(self.file, self._line_of(word), message)
+
+    def _line_of(self, word: str) -> int | None:
+        """Number of the first line of the file that holds a word."""
+        if self.file is None or not self.file.is_file():
+            return None
+        lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+        pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
+        return next((i for i, text in enumerate(lines, 1) if pattern.search(text.split("#")[0])), None)
 
 
 def _options(cls: type, made: Any) -> tuple[set[str], str]:
@@ -223,8 +233,7 @@ def _covariance_function(name: str) -> Any:
 
 def nearest(word: str, offered: Iterable[str]) -> str:
     """``; did you mean ...?`` with what resembles `word`, or nothing."""
-    near = difflib.get_close_matches(word, [str(name) for name in offered], n=3, cutoff=0.6)
-    return f"; did you mean {' or '.join(near)}?" if near else ""
+    return did_you_mean(word, map(str, offered))
 
 
 def kind_of(value: Any) -> str:

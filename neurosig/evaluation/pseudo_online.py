@@ -60,6 +60,19 @@ class PseudoOnline:
     windows: pd.DataFrame
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        numbers = [(self.table[name].nunique(), name) for name in ("pipeline", "subject")]
+        told = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for n, name in numbers)
+        n_windows = len(self.windows) // max(1, self.table["pipeline"].nunique())
+        cut = f" of {self.about['window']:g} s every {self.about['step']:g} s" if "window" in self.about else ""
+        return f"<PseudoOnline: {told}, {n_windows} test windows{cut}>"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        summary = self.summary().to_html(index=False, float_format="{:.3f}".format, border=0)
+        return f"<p>{html.escape(repr(self))}</p>{summary}"
+
     def summary(self) -> pd.DataFrame:
         """A row a pipeline: the score with its interval over subjects, and the means of the other measures.
 

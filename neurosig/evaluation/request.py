@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
@@ -53,6 +54,7 @@ FILTER_BANKS = {
     "CVEP": "FilterBankCVEP",
 }
 _FORMAT = "neurosig benchmark 2"
+_IMAGINED = {"left_hand", "right_hand", "hands", "left", "right", "feet", "tongue", "rest"}  # names that need no remark
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ class Entry:
     identity: str | None = None
     paradigm: str | None = None
     specs: list[PipelineSpec] = field(default_factory=list)
+
+    @property
+    def own_name(self) -> str:
+        """The dataset's name, whatever else it is called beside others of that name."""
+        for holder in (self.manifest, self.given):
+            for name in ("name", "code"):
+                if isinstance(found := getattr(holder, name, None), str):
+                    return found
+        return self.name
 
     def in_bands(self, spec: PipelineSpec) -> bool:
         """Whether a pipeline wants the trials of this dataset in the bands of a filter bank."""
@@ -207,9 +218,10 @@ def _open(given: Any, *, data: Any, events: Any, subjects: Any, processing: Mapp
     from neurosig.loaders.manifest import Manifest, open_dataset
 
     if isinstance(given, str | os.PathLike):
-        given = open_dataset(
-            Path(given) if isinstance(given, os.PathLike) else given, data=Path(data) if data else None
-        )
+        place = Path(given) if isinstance(given, os.PathLike) else given
+        # with the events, whose names tell the paradigm of recordings that belong to no known dataset, and its band
+        given = open_dataset(place, data=Path(data) if data else None, events=events, **processing)
+        events, processing = None, {}
     if isinstance(given, Manifest):
         manifest = given.replace(subjects=subjects, events=events, **processing)
         _tell_missing(manifest)
@@ -267,6 +279,18 @@ def _paradigm_of(entry: Entry) -> str | None:
     return "imagery"
 
 
+def _tell_paradigm(entry: Entry) -> None:
+    """Say what trials of no known dataset are taken as, where the names of their events may mean anything."""
+    names = entry.manifest.event_names if entry.manifest is not None else []
+    if entry.paradigm == "MotorImagery" and not {name.casefold() for name in names} & _IMAGINED:
+        logger.warning(
+            "%s: trials of %s are taken as motor imagery; names of events tell the paradigm: Target and NonTarget for "
+            "P300 (--events Target=...,NonTarget=...), frequencies such as 15.0 for SSVEP",
+            entry.name,
+            listed(names),
+        )
+
+
 def read_specs(entries: list[Entry], pipelines: Any, groups: Any) -> None:
     """Give each dataset the pipelines from files that fit it; nothing that they name is imported.
 
@@ -278,6 +302,8 @@ def read_specs(entries: list[Entry], pipelines: Any, groups: Any) -> None:
     specs, asked = _asked_specs(pipelines, groups)
     for entry in entries:
         entry.paradigm = _paradigm_of(entry)
+        if pipelines is None and groups is None and entry.manifest is not None and entry.manifest.adhoc:
+            _tell_paradigm(entry)
         try:
             entry.specs = _fitting_specs(entry, specs)
         except UsageError as error:
@@ -362,11 +388,24 @@ def check_objects(pipelines: Mapping[str, Any], param_grid: Mapping[str, Any]) -
 
 
 def run_key(
-    options: Options, entries: list[Entry], objects: Mapping[str, Any] | None, param_grid: Any, subjects: Any
+    options: Options,
+    entries: list[Entry],
+    objects: Mapping[str, Any] | None,
+    param_grid: Any,
+    subjects: Any,
+    *,
+    allow_seen: bool = False,
 ) -> str | None:
     """Digest of everything that the tables depend on; None where only reading the data tells."""
+    from neurosig.evaluation.seen import file_contents, pretrained_parts
+
     if any(entry.identity is None for entry in entries):
         return None
+    if objects is None:
+        weights = [found for entry in entries for spec in entry.specs for found in file_contents(spec)]
+    else:
+        grids = param_grid or {}
+        weights = [part.content for name in objects for part in pretrained_parts(objects[name], grids.get(name))]
     given = None if objects is None else [[name, pipeline_digest(name, objects, param_grid or {})] for name in objects]
     return digest(
         _FORMAT,
@@ -375,6 +414,7 @@ def run_key(
         [[entry.name, entry.identity, [[spec.name, spec.digest] for spec in entry.specs]] for entry in entries],
         given,
         software(),
+        *([weights, bool(allow_seen)] if weights else []),
     )
 
 

@@ -20,6 +20,7 @@ from neurosig.evaluation.identity import software
 from neurosig.evaluation.moabb import MoabbRunner, select_subjects
 from neurosig.evaluation.paradigms import make_paradigm, paradigm_content, trial_window
 from neurosig.evaluation.request import EVALUATIONS, Entry, Options, pipeline_digest
+from neurosig.evaluation.seen import Part
 from neurosig.evaluation.splits import choose_folds, recommended_folds
 from neurosig.evaluation.store import FoldStore
 
@@ -54,6 +55,10 @@ class Study:
         Data of units that were read already, by the unit's number.
     chosen : str or None
         Key under which the store keeps the kind of folds that these data led to.
+    pretrained : dict of str to list of Part
+        What of each pipeline is trained already, see `neurosig.evaluation.seen`.
+    tested : dict
+        For the proof that such parts have seen nobody who is tested: the dataset's name, and whether they may have.
     """
 
     runner: MoabbRunner
@@ -68,6 +73,8 @@ class Study:
     unproven: bool = False
     preloaded: dict[int, Any] = field(default_factory=dict)
     chosen: str | None = None
+    pretrained: dict[str, list[Part]] = field(default_factory=dict)
+    tested: Mapping[str, Any] = field(default_factory=dict)
 
     def caution(self, text: str) -> None:
         """Keep a warning, once."""

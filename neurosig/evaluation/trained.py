@@ -17,6 +17,7 @@ from neurosig.core.files import digest
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.estimates import estimate_scores, scoring_of
 from neurosig.evaluation.request import check_n_jobs
+from neurosig.evaluation.seen import check_parts, note_trained_on, people_of, pretrained_parts
 from neurosig.evaluation.signal_facts import with_signal_facts
 
 if TYPE_CHECKING:
@@ -221,6 +222,7 @@ def train(
     n_splits: int | None = None,
     random_state: int = 42,
     n_jobs: int = 1,
+    allow_seen: bool = False,
     show_progress: bool | None = None,
     **processing: Any,
 ) -> TrainedPipeline:
@@ -246,6 +248,9 @@ def train(
         Seed of whatever is drawn: shuffled folds, and every ``random_state`` of the pipeline that is None.
     n_jobs : int
         Folds evaluated at once.
+    allow_seen : bool
+        Also make an estimate where something in the pipeline was pretrained on people whom it would test; the card says
+        so.
     show_progress : bool, optional
         None shows a bar on terminals only.
     **processing
@@ -255,6 +260,11 @@ def train(
     -------
     TrainedPipeline
         Fitted on all trials in microvolts (as MOABB hands them to a pipeline), with its card.
+
+    Raises
+    ------
+    LeakageError
+        If the estimate would test something pretrained on people whom it has seen.
     """
     check_n_jobs(n_jobs)
     manifest, dataset = _open(dataset, subjects, processing)
@@ -263,7 +273,13 @@ def train(
     X, spec = _as_trained(dataset)
     estimator = with_signal_facts(estimator, spec)
     scores: list[dict[str, Any]] = []
+    told: list[str] = []
+    parts = pretrained_parts(estimator)
     if folds is not None:
+        if parts:
+            way = "fit without an estimate (folds=None, or --no-cv), or allow it (allow_seen=True, or --allow-seen)"
+            people = people_of(X, np.asarray(dataset.y).astype(str), dataset.metadata)
+            told = check_parts(about["name"], parts, people, dataset.name, allow_seen, way)
         from neurosig.evaluation.splits import recommended_folds
 
         kind = folds if folds != "auto" else recommended_folds(manifest)
@@ -282,13 +298,17 @@ def train(
         )
     fitted = clone(estimator).fit(X, labels)
     fitted = getattr(fitted, "best_estimator_", fitted)
+    note_trained_on(fitted, {"dataset": dataset.name, "subjects": sorted(set(dataset.metadata["subject"].astype(str)))})
     card = {
         "dataset": _dataset_card(dataset, manifest),
         "pipeline": about,
+        **({"pretrained": {part.parameter: part.name for part in parts}} if parts else {}),
+        **({"networks": networks} if (networks := _networks_card(fitted)) else {}),
         "scores": scores,
+        "warnings": told,
         "read": _read_options(manifest, dataset),
         "seed": random_state,
-        "versions": _versions(),
+        "versions": _versions(bool(networks)),
     }
     return TrainedPipeline(fitted, spec, classes, card)
 
@@ -424,9 +444,30 @@ def _dataset_card(dataset: SignalDataset, manifest: Any) -> dict[str, Any]:
     return card
 
 
-def _versions() -> dict[str, str]:
+def _networks_card(fitted: Any) -> list[dict[str, Any]]:
+    """How the networks of a pipeline were trained, as far as they say so."""
+    found = []
+    for step in _steps(fitted):
+        for part in (step, getattr(step, "net_", None), getattr(step, "tokenizer_", None)):
+            history, best = getattr(part, "history_", None), getattr(part, "best_epoch_", None)
+            if not isinstance(history, list) or best is None:
+                continue
+            kept = history[best - 1] if history and best else {}
+            module = getattr(part, "module", None)
+            found.append({
+                "name": module if isinstance(module, str) else getattr(module, "__name__", type(part).__name__),
+                "weights": int(getattr(part, "n_parameters_", 0)),
+                "epochs": len(history), "best_epoch": int(best), "stopped": str(getattr(part, "stopped_", "")),
+                **{name: float(kept[name]) for name in ("train_loss", "valid_loss", "valid_accuracy") if name in kept},
+            })  # fmt: skip
+    return found
+
+
+def _versions(networks: bool) -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    names = ("neurosig", "numpy", "scipy", "scikit-learn", "mne", "pyriemann", "moabb")
+    names = ["neurosig", "numpy", "scipy", "scikit-learn", "mne", "pyriemann", "moabb"]
+    if networks:
+        names += ["torch", "skorch", "braindecode"]
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -252,6 +252,7 @@ class TransferStudy:
     ) -> tuple[Plan, list[str]]:
         from neurosig.evaluation.identity import software
         from neurosig.evaluation.request import pipeline_digest
+        from neurosig.evaluation.seen import check_parts, pretrained_parts
         from neurosig.evaluation.study import make_studies
         from neurosig.evaluation.transfer_data import Windows, leave_out, read_cohort
         from neurosig.evaluation.transfer_fits import Plan
@@ -268,6 +269,11 @@ class TransferStudy:
         for name, pipeline in reader.pipelines.items():
             check_not_pretrained(name, pipeline)
         cohort = read_cohort(entry, reader, self.folds, self.n_splits, self.random_state)
+        people: dict[str, str | None] = {person.subject: person.identity for person in cohort.people}
+        for name, pipeline in reader.pipelines.items():  # tokenizers, which may be pretrained
+            way = "fit it in the folds: name its class, not its folder"
+            parts = pretrained_parts(pipeline)
+            cohort.warnings.extend(check_parts(name, parts, people, cohort.dataset, False, way))
         pipelines, cleaned = self._chosen(reader.pipelines)
         plan = Plan(
             cohort=cohort,
@@ -346,6 +352,7 @@ class TransferStudy:
         command: str | None,
     ) -> TransferResults:
         from neurosig.evaluation.cards import pipeline_card
+        from neurosig.evaluation.covariances import cells_caution
         from neurosig.evaluation.identity import versions
         from neurosig.evaluation.transfer_cards import pretrained_networks, write_cards
         from neurosig.evaluation.transfer_data import described
@@ -360,7 +367,8 @@ class TransferStudy:
             card |= {name: getattr(entry.manifest, name) for name in stated}
             card |= {"warnings": list(entry.manifest.warnings), "processing": entry.manifest.processing.to_dict()}
             if entry.manifest.adhoc:  # nobody has read what was found out just now
-                warnings = [*(f"{entry.name}: {text}" for text in entry.manifest.warnings), *warnings]
+                told = [*entry.manifest.warnings, *cells_caution(entry.manifest, plan.pipelines)]
+                warnings = [*(f"{entry.name}: {text}" for text in told), *warnings]
         people = plan.cohort.people
         meta = {
             "dataset": card | described(plan.cohort),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,18 +110,62 @@ def write_cards(folder: Path, networks: Iterable[Mapping[str, Any]], meta: Mappi
         if not place.is_dir():
             continue
         lines = _score_lines(one, meta["protocol"]["metric"])
-        _write(place / "README.md", _card(one, meta, lines))
+        _write(place / "README.md", _card(one, meta, lines, _unit_of(place), (place / "steps").is_dir()))
         own = place / "network" / "README.md"
         if own.is_file():
             before, heading, rest = own.read_text(encoding="utf-8").partition("## Scores\n\n")
             _, after, end = rest.partition("\n\n## ")
             if after:  # else a card of another making, which is let alone
-                _write(own, "".join([before, heading, "\n".join(lines), after, end]))
+                text = "".join([before, heading, "\n".join(lines), after, end])
+                _write(own, _with_facts(text, meta["dataset"]))
+
+
+def _with_facts(card: str, data: Mapping[str, Any]) -> str:
+    """A network's own card with the labels that its class numbers stand for, and the licence of the data."""
+    numbers = ", ".join(str(number) for number in range(len(data["classes"])))
+    card = card.replace(f"- classes: {numbers}\n", f"- classes: {_numbered(data)}\n")
+    if data.get("licence"):
+        terms = "Not stated: add that of the training data."
+        card = card.replace(terms, f"Bound by that of the training data: {data['licence']}")
+    return card
+
+
+def _numbered(data: Mapping[str, Any]) -> str:
+    return ", ".join(f"{number} ({name})" for number, name in enumerate(data["classes"]))
+
+
+def _how_to_use(data: Mapping[str, Any], unit: str | None, before: bool) -> list[str]:
+    """Lines that read the network, bring signals to its unit, and turn its numbers into labels."""
+    names = ", ".join(map(repr, data["classes"]))
+    wanted = "NetClassifier, load_pipeline" if before else "NetClassifier"
+    lines = [f"    from neurosig import {wanted}", "", "    network = NetClassifier.from_pretrained('network')"]
+    if before:
+        lines += ["    X = load_pipeline('steps').transform(X)  # what comes before the network"]
+    lines += [
+        "    numbers = network.predict(X)",
+        f"    labels = [[{names}][number] for number in numbers]",
+        "",
+        "The network gives class numbers, and `score` takes them: `network.score(X, numbers)`.",
+    ]
+    if unit:
+        told = f"Signals are expected in {unit}"
+        told += ": arrays in volts are multiplied by 1e6 first." if unit == "uV" else "."
+        lines.append(f"{told} mne.Epochs are converted by the network itself.")
+    return lines
 
 
 def _write(path: Path, text: str) -> None:
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         atomic_write(path, text)
+
+
+def _unit_of(place: Path) -> str | None:
+    """Unit of the signals, as the network's own configuration says."""
+    try:
+        config = json.loads((place / "network" / "config.json").read_text(encoding="utf-8"))
+        return config["spec"]["unit"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _score_lines(one: Mapping[str, Any], metric: str) -> list[str]:
@@ -130,16 +175,31 @@ def _score_lines(one: Mapping[str, Any], metric: str) -> list[str]:
         if not score or score["mean"] is None:
             continue
         spread = "" if score["sd"] is None else f" ± {score['sd']:.3f} (sd over people)"
-        verdict = "above" if score["mean"] > score["chance_upper"] else "not above"
         lines.append(
             f"- {words}: {metric.replace('_', ' ')} {score['mean']:.3f}{spread}, n = {score['n']} left-out "
-            f"{'person' if score['n'] == 1 else 'people'}; chance {score['chance']:.3f}, {verdict} its bound "
-            f"{score['chance_upper']:.3f}"
+            f"{'person' if score['n'] == 1 else 'people'}; chance {score['chance']:.3f} "
+            f"(bound {score['chance_upper']:.3f}): {_verdict(score)}"
         )
     return lines or ["Not tested."]
 
 
-def _card(one: Mapping[str, Any], meta: Mapping[str, Any], scores: list[str]) -> str:
+def _verdict(score: Mapping[str, Any]) -> str:
+    """Whether a score lies above what guessing reaches, and whether that holds for other people than these."""
+    if not score["mean"] > score["chance_upper"]:
+        return "not above what guessing reaches"
+    if score["sd"] is None:
+        return "above what guessing reaches, in one person"
+    from scipy import stats
+
+    low = score["mean"] - stats.t.ppf(0.975, score["n"] - 1) * score["sd"] / score["n"] ** 0.5
+    if low > score["chance"]:
+        return "above what guessing reaches"
+    return "above what guessing reaches in these people, but the 95 % interval of the mean over people reaches chance"
+
+
+def _card(
+    one: Mapping[str, Any], meta: Mapping[str, Any], scores: list[str], unit: str | None = None, before: bool = False
+) -> str:
     data, protocol = meta["dataset"], meta["protocol"]
     named: dict[str, Mapping[str, Any]] = {card["name"]: card for card in meta["pipelines"]}
     card = named.get(one["pipeline"], {})
@@ -167,7 +227,7 @@ def _card(one: Mapping[str, Any], meta: Mapping[str, Any], scores: list[str]) ->
     lines += ["", "## Data", ""]
     known = (("Licence", "licence"), ("Citation", "citation"), ("DOI", "doi"))
     lines += [f"- Name: {data['name']}", *(f"- {words}: {data[key]}" for words, key in known if data.get(key))]
-    lines.append(f"- Classes: {', '.join(data['classes'])}")
-    lines += ["", "## How to use it", "", "    NetClassifier.from_pretrained('network')", ""]
+    lines.append(f"- Classes: {_numbered(data)}")
+    lines += ["", "## How to use it", "", *_how_to_use(data, unit, before), ""]
     lines += ["Versions: " + ", ".join(f"{name} {number}" for name, number in meta["versions"].items()) + ".", ""]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from neurosig.core.signals import SignalSpec
 from neurosig.core.windows import tell_of_gaps
 from neurosig.evaluation.identity import array_digest
 from neurosig.evaluation.leakage import check_no_leakage
+from neurosig.evaluation.seen import person_digest
 from neurosig.evaluation.signal_facts import common_facts, facts_digest, with_signal_facts
 from neurosig.evaluation.splits import choose_folds, make_folds, overlapping, recommended_folds
 from neurosig.evaluation.windows import is_number
@@ -35,7 +36,6 @@ Fold = tuple[np.ndarray, np.ndarray]
 # FASTER by what it learned from and how: every pipeline and seed asks for the same
 _LEARNED: dict[str, Any] = {}
 _KEPT = 256
-_TIMES = ("session", "run", "onset")
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class Cohort:
         What to keep in mind.
     signals : SignalSpec or None
         What is known of everyone's signals.
+    dataset : str or None
+        The name of the dataset.
     """
 
     people: tuple[Person, ...]
@@ -98,6 +100,7 @@ class Cohort:
     window: tuple[float, float] | None
     warnings: list[str] = field(default_factory=list)
     signals: SignalSpec | None = None
+    dataset: str | None = None
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def read_cohort(entry: Entry, study: Study, folds: str, n_splits: int, random_st
     rate = _rate(entry, study, people[0])
     if signals is not None and signals.sfreq is None:
         signals = signals.replace(sfreq=rate)
-    return Cohort(tuple(people), classes, kind, rate, study.window, told + warnings, signals)
+    return Cohort(tuple(people), classes, kind, rate, study.window, told + warnings, signals, entry.own_name)
 
 
 def clean(person: Person, trials: np.ndarray, fold: int | None, faster: Mapping[str, Any] | None) -> np.ndarray:
@@ -291,8 +294,7 @@ def _person(
         if window is not None and ("onset" in metadata or kind in ("run", "session")):
             check_no_leakage(metadata, train, test, window)
     codes = np.searchsorted(np.asarray(classes), labels)
-    times = [[str(value) for value in metadata[name]] for name in _TIMES if name in metadata]
-    return Person(subject, X, codes, metadata, tuple(folds), digest(array_digest(X), labels.tolist(), times))
+    return Person(subject, X, codes, metadata, tuple(folds), person_digest(X, labels.tolist(), metadata))
 
 
 def _check_different(people: Sequence[Person]) -> None:

@@ -246,6 +246,7 @@ def _run(plan: Plan, job: Fit) -> dict[str, Any]:
         save_pretrained(fitted, folder, {
             "pipeline": job.pipeline, "seed": job.seed, "subjects": [p.subject for p in others],
             "data": [p.identity for p in others], "left_out": [people[place].subject for place in job.tested],
+            "dataset": plan.cohort.dataset,
         })  # fmt: skip
         tested = []
     else:

@@ -119,7 +119,10 @@ def save_pretrained(pipeline: Any, folder: Path, seen: Mapping[str, Any]) -> Non
 
     with atomic_path(folder) as place:
         place.mkdir()
-        last_step(pipeline).save_pretrained(place / _NETWORK)
+        network = last_step(pipeline)
+        # the folder of the network may be copied without what lies beside it
+        takes = "trained_on" in inspect.signature(network.save_pretrained).parameters
+        network.save_pretrained(place / _NETWORK, **({"trained_on": seen} if takes else {}))
         if before := _steps(pipeline)[:-1]:
             save_pipeline(Pipeline(before), place / _STEPS)
         (place / _SEEN).write_text(json.dumps(dict(seen), indent=1) + "\n", encoding="utf-8")

@@ -80,7 +80,8 @@ class TransferResults:
                 f"few subjects (n = {n_subjects}), so intervals are wide, and no paired test over them gives a p below "
                 f"{2 / 2**n_subjects:.2g}"
             )
-        if n_seeds < _FEW_SEEDS:
+        networks = bool((self.table["kind"] == "network").any())
+        if networks and n_seeds < _FEW_SEEDS:
             lines.append(
                 f"{'one seed' if n_seeds == 1 else f'{n_seeds} seeds'}: how much scores depend on the random start of "
                 "a network is not known; use three or more"
@@ -88,8 +89,16 @@ class TransferResults:
         protocol = self.meta.get("protocol", {})
         groups = protocol.get("groups") or []
         fewest = min((n_subjects - len(group) for group in groups), default=0)
-        if groups and fewest < 5:
+        if networks and groups and fewest < 5:
             lines.append(f"some networks are pretrained on {fewest} {'person' if fewest == 1 else 'people'} only")
+        if (limit := protocol.get("max_epochs")) is not None:
+            epochs = self.table["n_epochs"].dropna()
+            stopped = int((epochs >= limit).sum())
+            if stopped:
+                lines.append(
+                    f"a quick look: epochs were limited to {limit} (max_epochs), which {stopped} of {len(epochs)} rows "
+                    "of networks reached; their scores say little about these networks"
+                )
         if protocol.get("faster_both"):
             lines += _unmoved(self.table)
         for name, rows in self.failed.groupby("pipeline", sort=False):

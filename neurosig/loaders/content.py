@@ -5,28 +5,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from neurosig.core.errors import InputError, StorageError
-from neurosig.core.files import atomic_write
+from neurosig.core.files import atomic_write, cache_dir
 from neurosig.loaders.companions import companions
 
 __all__ = ["cache_dir", "companions", "content_sums", "find_file"]
 
 _MEMORY: dict[str, str] = {}
 _LOADED: set[Path] = set()
-
-
-def cache_dir() -> Path:
-    """Folder for downloads and remembered sums: ``NEUROSIG_CACHE``, else the operating system's cache folder."""
-    if place := os.environ.get("NEUROSIG_CACHE"):
-        return Path(place)
-    import pooch
-
-    return Path(pooch.os_cache("neurosig"))
 
 
 def find_file(path: Path) -> Path | None:

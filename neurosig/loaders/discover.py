@@ -7,7 +7,7 @@ import os
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +195,7 @@ def _suffix(path: Path) -> str | None:
 
 
 def _of_one_kind(folder: Path) -> list[Path]:
-    files = [path for path in sorted(folder.rglob("*")) if _suffix(path) and (path.is_file() or _is_recording(path))]
-    files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    files = [path for path in sorted(_below(folder)) if _suffix(path) and (path.is_file() or _is_recording(path))]
     if not files:
         raise InputError(f"no recordings in {folder}: expected files named {', '.join(SUFFIXES)}, or a BIDS dataset")
     # trials that were cut before are taken only where the recordings themselves are not
@@ -209,6 +208,19 @@ def _of_one_kind(folder: Path) -> list[Path]:
             "%s: took %d %s files, left aside %s; give the files themselves to choose", folder, kinds[kind], kind, aside
         )
     return [path for path in files if _suffix(path) == kind]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """What is in a folder and below, through links too, each folder once; nothing hidden."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(place, name) for name in [*folders, *files] if not name.startswith("."))
 
 
 def _without_continuations(files: list[Path]) -> list[Path]:

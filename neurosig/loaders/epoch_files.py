@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     import mne
 
 __all__ = [
-    "EPOCHS_NAME", "cleaned_before", "expand_epochs", "holds_epochs", "is_one_trial_only", "open_epochs", "provenance",
-    "reference_of", "set_provenance", "trial_span", "trials_in",
+    "EPOCHS_NAME", "cleaned_before", "cleaned_by_step", "expand_epochs", "holds_epochs", "is_one_trial_only",
+    "open_epochs", "provenance", "reference_of", "set_provenance", "trial_span", "trials_in",
 ]  # fmt: skip
 
 EPOCHS_NAME = re.compile(r"[-_]epo(-\d+)?\.fif(\.gz)?$", re.IGNORECASE)  # mne's names, the later parts of one included
@@ -221,9 +221,9 @@ def _notes(epochs: mne.BaseEpochs) -> list[str]:
 # what a header can tell of the past ----------------------------------------------------------------------------------
 
 
-def set_provenance(info: mne.Info, cleaned_by: str, reference: str | None) -> None:
-    """Write into the header what cleaned the trials, and what they refer to: FIF has a field for text only."""
-    info["description"] = json.dumps({"cleaned_by": cleaned_by, "reference": reference})
+def set_provenance(info: mne.Info, cleaned_by: str, reference: str | None, steps: Sequence[str] = ()) -> None:
+    """Write into the header what cleaned the trials, by which steps, and what they refer to: FIF has a text field only."""
+    info["description"] = json.dumps({"cleaned_by": cleaned_by, "reference": reference, "steps": list(steps)})
 
 
 def provenance(info: mne.Info) -> Mapping[str, Any]:
@@ -244,6 +244,12 @@ def reference_of(info: mne.Info) -> str | None:
     if any(proj["active"] and proj["kind"] == FIFF.FIFFV_PROJ_ITEM_EEG_AVREF for proj in info["projs"]):
         return "average"
     return "custom" if info["custom_ref_applied"] == FIFF.FIFFV_MNE_CUSTOM_REF_ON else None
+
+
+def cleaned_by_step(recordings: Sequence[Recording], step: str) -> bool:
+    """Whether a step of FASTER cleaned the trials of any of the recordings, as their files say."""
+    paths = dict.fromkeys(item.path for item in recordings if holds_epochs(item.path))
+    return any(step in (provenance(trials_in(path).info).get("steps") or ()) for path in paths)
 
 
 def cleaned_before(recordings: Sequence[Recording]) -> list[str]:

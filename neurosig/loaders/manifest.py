@@ -49,6 +49,7 @@ class Manifest(ManifestFields):
     _data: Path | None = PrivateAttr(None)
     _subjects: tuple[str, ...] | None = PrivateAttr(None)
     _found: tuple[Any, ...] | None = PrivateAttr(None)  # recordings of an ad-hoc dataset, as discover() gave them
+    _links: bool = PrivateAttr(False)  # the files were found by their content, in a folder that may hold links to them
 
     # ------------------------------------------------------------------ what is in it
 
@@ -71,7 +72,7 @@ class Manifest(ManifestFields):
     def folder(self) -> Path:
         """Folder of the files: the given or the local one if any file is there, else where `fetch` puts them."""
         for folder in self._places():
-            if any(find_file(safe_join(folder, entry.path)) for entry in self._sample()):
+            if any(find_file(safe_join(folder, entry.path, self._links)) for entry in self._sample()):
                 return folder
         return self._data or cache_dir() / self.name
 
@@ -158,6 +159,7 @@ class Manifest(ManifestFields):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         copy = Manifest.model_validate({**fields, **update})
         copy._data, copy._subjects, copy._found = self._data, self._subjects, self._found
+        copy._links = self._links
         if subjects is not None:
             copy._subjects = choose(subjects, self.subject_list, "subject", self.name)
         return copy
@@ -240,13 +242,14 @@ class Manifest(ManifestFields):
         if self.kind != "files":
             return True
         folder = self.folder
-        return any(find_file(safe_join(folder, entry.path)) for entry in self.entries)
+        return any(find_file(safe_join(folder, entry.path, self._links)) for entry in self.entries)
 
     @property
     def subjects_present(self) -> list[str]:
         """Subjects that have a file here, by the files' names alone."""
         folder = self.folder
-        return list(dict.fromkeys(e.subject for e in self.entries if find_file(safe_join(folder, e.path)) is not None))
+        there = [entry for entry in self.entries if find_file(safe_join(folder, entry.path, self._links)) is not None]
+        return list(dict.fromkeys(entry.subject for entry in there))
 
     @property
     def adhoc(self) -> bool:
@@ -276,7 +279,7 @@ class Manifest(ManifestFields):
 
         folder = self.folder
         for entry in self.entries:
-            path = find_file(safe_join(folder, entry.path))
+            path = find_file(safe_join(folder, entry.path, self._links))
             if path is None:
                 continue
             if path.suffix == ".npz":

@@ -48,8 +48,8 @@ def _relative(name: str) -> str:
     return name
 
 
-def safe_join(folder: Path, name: str) -> Path:
-    """Path of `name` inside `folder`, with links followed and still inside it.
+def safe_join(folder: Path, name: str, links: bool = False) -> Path:
+    """Path of `name` inside `folder`, with links followed and still inside it, unless `links` may lead anywhere.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def safe_join(folder: Path, name: str) -> Path:
         path = folder / _relative(name)
     except ValueError as error:
         raise ManifestError(f"unsafe file name: {error}") from None
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not links and not path.resolve().is_relative_to(folder.resolve()):
         raise ManifestError(f"{path} is a link that leads out of {folder}: name the folder that really holds the files")
     return path
 

@@ -58,12 +58,19 @@ def known_dataset(folder: Path) -> Manifest | None:
     if len(matches) > 1:
         names = ", ".join(match.manifest.name for match in matches)
         raise UsageError(
-            f"{folder} holds files of several datasets ({names}); name one of them and pass --data {folder}"
+            f"{folder} holds files of several datasets ({names}); name one of them with this folder, such as "
+            f"--dataset {matches[0].manifest.name} --data {folder}"
         )
     (match,) = matches
-    logger.info("recognised as %s: %d of %d files match", match.manifest.name, match.good, match.there)
+    logger.warning(
+        "%s: recognised as %s: %d of %d files match; its events, band and folds are taken",
+        folder,
+        match.manifest.name,
+        match.good,
+        match.there,
+    )
     _tell_unused(match)
-    match.manifest._data = match.folder
+    match.manifest._data, match.manifest._links = match.folder, True
     return match.manifest
 
 
@@ -162,12 +169,15 @@ def _survey(found: tuple[Recording, ...]) -> tuple[list[str], dict[str, Any]]:
     from neurosig.loaders.events import is_span
     from neurosig.loaders.recordings import read_recording
 
+    renamed = found[0].options.events is not None
     if found[0].path.suffix == ".npz":
         from neurosig.loaders.trials import read_trials
 
         content = read_trials(found[0].path)
         tmin = float(np.asarray(content.get("tmin", 0.0)))
         span = {"tmin": round(tmin, 6), "tmax": round(tmin + (content["X"].shape[2] - 1) / content["rate"], 6)}
+        if renamed:
+            return _renamed(found), span
         names = [
             name
             for recording in dict.fromkeys(item.path for item in found)
@@ -177,6 +187,8 @@ def _survey(found: tuple[Recording, ...]) -> tuple[list[str], dict[str, Any]]:
     if holds_epochs(found[0].path):
         spans = [trial_span(path) for path in dict.fromkeys(item.path for item in found)]
         low, high = max(first for first, _ in spans), min(last for _, last in spans)
+        if renamed:
+            return _renamed(found), {"tmin": low, "tmax": high}
         return sorted({name for item in found for name in trials_in(item.path).event_id}), {"tmin": low, "tmax": high}
     names_there: set[str] = set()
     durations: list[float] = []
@@ -192,6 +204,15 @@ def _survey(found: tuple[Recording, ...]) -> tuple[list[str], dict[str, Any]]:
         usual = min(1.0, float(np.median(gaps))) if gaps else 1.0
     logger.info("trials are cut from 0 to %.2f s after each event; change that with tmin and tmax", min(usual, 4.0))
     return sorted(names_there), {"tmin": 0.0, "tmax": round(max(min(usual, 4.0), 0.1), 3)}
+
+
+def _renamed(found: tuple[Recording, ...]) -> list[str]:
+    """Names of the events of trials under the names that the options give them."""
+    from neurosig.loaders.events import is_span
+    from neurosig.loaders.recordings import read_recording
+
+    names = {str(text) for item in found for text in read_recording(item).annotations.description}
+    return sorted(name for name in names if not is_span(name))
 
 
 def _paradigm(events: list[str]) -> str:

@@ -245,7 +245,7 @@ def check_finite(raw: mne.io.BaseRaw, on_nan: str, path: Path) -> None:
     names = [raw.ch_names[i] for i in np.flatnonzero(~np.isfinite(data).all(axis=1))]
     raise InputError(
         f"{path.name} holds NaN or infinite samples in {len(spans)} span(s), the first at {first:.3f}-{last:.3f} s, "
-        f"channels {listed(names)}; pass on_nan='annotate' to leave those "
-        "spans out (on_nan: annotate in a dataset's manifest, --on-nan annotate with neurosig preprocess), or drop the "
+        f"channels {listed(names)}; pass on_nan='annotate' to leave those spans out (on_nan: annotate in a dataset's "
+        "manifest; on the command line, clean the recording first: neurosig preprocess --on-nan annotate), or drop the "
         "channels"
     )

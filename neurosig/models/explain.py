@@ -56,8 +56,8 @@ def explain(
         "integrated_gradients", "occlusion", or "captum:" and the name of a method of captum that needs nothing but the
         network ("captum:DeepLift", "captum:Saliency"; captum comes with the extra ``explain``).
     target : label, array of labels of shape (n_trials,), or None
-        The class that is explained (of a regression: number of the output, 0 if not given). None explains the true
-        class where `y` is given, else the predicted one.
+        The class that is explained. None explains the true class where `y` is given, else the predicted one. A
+        regression has one output, and no target to choose.
     output : {"logit", "probability"}
         What of that class: the score before the softmax, or its probability.
     baseline : float, array that broadcasts to X, or "mean"
@@ -165,7 +165,10 @@ def explain(
 def _targets(target: Any, labels: np.ndarray | None, predicted: np.ndarray, classes: Any, n: int) -> np.ndarray:
     """The label to be explained of each trial."""
     if classes is None:
-        return np.broadcast_to(np.asarray(0 if target is None else target, dtype=np.int64), (n,)).copy()
+        given = np.asarray(0 if target is None else target)
+        if given.dtype.kind not in "iu" or given.any():
+            raise UsageError(f"a regression has one output, and no target to choose: leave target out, got {target!r}")
+        return np.zeros(n, dtype=np.int64)
     if target is None:
         chosen = predicted if labels is None else labels
     else:

@@ -40,7 +40,7 @@ class Explanation:
     method : str
         How they were found.
     targets : array of shape (n_trials,)
-        The class whose output is explained, of each trial; of a regression the number of the output.
+        The class whose output is explained, of each trial; of a regression 0, its only output.
     predicted : array of shape (n_trials,)
         What the estimator says.
     outputs, baseline_outputs : array of shape (n_trials,)

@@ -8,6 +8,8 @@ import importlib
 import io
 import json
 import logging
+import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
@@ -34,6 +36,8 @@ INPUT, OUTPUT = "signals", "outputs"
 _BATCHES = (1, 2, 7)
 _FORMATS = {".pt2": "torch", ".onnx": "onnx"}
 _TOLERANCE = 1e-4  # of the largest output; single precision sums in another order
+
+_FOR_AUTHORS = re.compile(r"\bissues?\b|\bgithub\b|\bPR\b|pull request|^## ", re.IGNORECASE)
 
 Program = Callable[[np.ndarray], np.ndarray]
 
@@ -281,8 +285,15 @@ def _failing_as(what: str) -> Iterator[None]:
     except (OSError, MemoryError, ExportError):
         raise
     except Exception as error:  # the exporters raise whatever they like
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise ExportError(f"{what}: {reason}") from error
+        raise ExportError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What an exporter says went wrong, without its advice to write to its authors."""
+    said = re.sub(r"<!?\[?https?://\S+|https?://\S+", "", " ".join(str(error).split()))
+    parts = re.split(r"(?<=[.!?:])\s+|\s+(?=##|- )", said)
+    kept = " ".join(part for part in parts if not _FOR_AUTHORS.search(part))
+    return textwrap.shorten(kept, 300, placeholder=" …") or type(error).__name__
 
 
 @contextlib.contextmanager

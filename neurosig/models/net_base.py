@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -15,12 +15,20 @@ from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.log import logger
 from neurosig.core.windows import tell_of_gaps
-from neurosig.models.net_module import build_module, head_of, module_path, normalisation_layers, resolve_module
+from neurosig.models.net_chance import guessing_loss, tell_of_chance
+from neurosig.models.net_module import (
+    build_module,
+    check_module_params,
+    head_of,
+    module_path,
+    normalisation_layers,
+    resolve_module,
+)
 from neurosig.models.net_norms import tell_unsettled
 from neurosig.models.net_parameters import NetParameters
 from neurosig.models.net_pretrained import Start, check_source, copy_weights, fitted_network, inherited_facts
 from neurosig.models.net_storage import NetStorage
-from neurosig.training.augmentation import make_augmentation
+from neurosig.training.augmentation import check_augmentation, make_augmentation
 from neurosig.training.batches import BUFFER_BYTES, Batches, Trials
 from neurosig.training.checkpoint import checkpoint_seed, software
 from neurosig.training.cut_batches import trials_of
@@ -30,6 +38,7 @@ from neurosig.training.nets import run_network, train_network
 from neurosig.training.prepared import prepare_trials
 from neurosig.training.settings import TrainingSettings
 from neurosig.training.trial_data import (
+    check_amplitude,
     check_like_fitted,
     check_trials,
     content_digest,
@@ -96,6 +105,25 @@ class NetEstimator(NetStorage, NetParameters):
             show_progress=show,
         )  # fmt: skip
 
+    def check_options(self) -> None:
+        """Check what can be checked without signals: the network's name and options, how it is trained, augmentation.
+
+        `fit` checks the same, and more. Pipeline files are checked by this when they are read.
+
+        Raises
+        ------
+        UsageError
+            Naming what is wrong, and what resembles it.
+        """
+        if self.module_params is not None and not isinstance(self.module_params, Mapping):
+            raise UsageError(f"module_params must be a dict or None, got {self.module_params!r}")
+        check_module_params(resolve_module(self.module), self.module_params or {})
+        self._settings(0, None)
+        if self.augmentation is not None:
+            check_augmentation(self.augmentation)
+        if self.trainable not in ("all", "head"):
+            raise UsageError(f"trainable must be 'all' or 'head', got {self.trainable!r}")
+
     def _signals(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> tuple[Any, np.ndarray | None, Any]:
         """Checked signals, weights, groups."""
         if y is None:
@@ -151,6 +179,8 @@ class NetEstimator(NetStorage, NetParameters):
             )  # fmt: skip
             classes = None if task.classes is None else task.classes.tolist()
             start = self._starting_point(module, classes, trials.shape, source)
+            if source is not None:
+                check_amplitude(source, X, "the pretrained network")
             if start is not None:
                 copy_weights(module, start, classes)
             scale = start.scale if start is not None and self.scale == "std" else self._scale(X, train, weight)
@@ -177,13 +207,14 @@ class NetEstimator(NetStorage, NetParameters):
             check = None if valid is None else Batches(trials, target, valid, **options)
             if identity is not None:
                 identity |= {"seed": seed, "weights": {name: list(v.shape) for name, v in module.state_dict().items()}}
+            weights = None if class_weight is None else class_weight(train, weight)
             record = train_network(
                 module,
                 batches,
                 check,
                 settings,
                 loss=task.loss,
-                class_weight=None if class_weight is None else class_weight(train, weight),
+                class_weight=weights,
                 device=device,
                 frozen=frozen,
                 identity=identity,
@@ -202,6 +233,12 @@ class NetEstimator(NetStorage, NetParameters):
         self.history_, self.best_epoch_, self.stopped_ = record.history, record.best_epoch, record.stopped
         self.seconds_ = record.seconds
         self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
+        self.guessing_loss_ = None
+        if valid is not None and not hasattr(module, "class_loss"):  # whose size is its own affair
+            shares = None if weights is None else weights.cpu().double().numpy()
+            self.guessing_loss_ = guessing_loss(prepared, valid, weight, shares, classes=task.loss is None)
+            if record.best_epoch:
+                tell_of_chance(cls.__name__, record.history[record.best_epoch - 1], self.guessing_loss_)
         logger.info("%s: %s; weights of epoch %d", cls.__name__, record.stopped, record.best_epoch)
         if start is None:  # the statistics of a network that was trained before are its own
             tell_unsettled(module, len(batches) * len(record.history))
@@ -324,7 +361,14 @@ class NetEstimator(NetStorage, NetParameters):
             trials, torch.zeros(n), np.arange(n), batch_size=self.batch_size, scale=self.scale_, device=device,
             buffer_bytes=held,
         )  # fmt: skip
-        return run_network(module, batches, device=device, precision=self.precision).reshape(n, trials.n_windows, -1)
+        found = run_network(module, batches, device=device, precision=self.precision)
+        if not np.isfinite(found).all():
+            raise InputError(
+                f"{type(module).__name__} answers {np.sum(~np.isfinite(found).all(axis=-1))} of {len(found)} windows "
+                "with numbers that are not finite, though the signals are: its weights are damaged, or its training "
+                "ran away, or precision='float16' is too coarse for it; get or train it anew"
+            )
+        return found.reshape(n, trials.n_windows, -1)
 
     def export(self, path: Any, format: str | None = None, check: bool = True, **options: Any) -> Any:
         """Write the fitted network as a program that runs without neurosig, see `neurosig.models.export`.
@@ -363,8 +407,8 @@ class NetEstimator(NetStorage, NetParameters):
         method : str
             "integrated_gradients", "occlusion", or one of captum's.
         target : label, array of labels of shape (n_trials,), or None
-            The class that is explained (of a regression: number of the output, 0 if not given). None explains the true
-            class where `y` is given, else the predicted one.
+            The class that is explained. None explains the true class where `y` is given, else the predicted one. A
+            regression has one output, and no target to choose.
         **options
             Further options of the method.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from neurosig.core.signals import SignalSpec
 
-__all__ = ["NetworkRow", "list_networks", "network_rows", "signals_like"]
+__all__ = ["NetworkRow", "list_networks", "network_rows", "signals_like", "without_place"]
 
 # What a network is tried on where nobody says otherwise: positions of the 10-20 system, 4 s at 250 Hz
 CHANNELS = (
@@ -115,6 +115,18 @@ def network_rows(
             yield _tried(row, cls, signals, n_outputs)
 
 
+def without_place(info: SignalSpec) -> list[str]:
+    """Channels of `signals_like` that the 10-05 system does not know."""
+    import mne
+
+    from neurosig.core.channel_names import canonical_name
+    from neurosig.core.channels import montage_name
+
+    known = mne.channels.make_standard_montage(montage_name("standard_1005")).ch_names
+    sites = {canonical_name(name) for name in known}
+    return [name for name in info.ch_names if canonical_name(name) not in sites]
+
+
 def signals_like(ch_names: Sequence[str], sfreq: float) -> SignalSpec:
     """EEG of these channels, at the positions of the 10-05 system where it knows the names."""
     import mne
@@ -161,7 +173,10 @@ def _summary(cls: type) -> str:
     import re
 
     line = (inspect.getdoc(cls) or "").strip().split("\n")[0]
-    return re.sub(r"\s*\[[^\]]*\]_?|`+|\*+|\|", "", line).strip().rstrip(".")
+    line = re.sub(r":[\w:]+:`~?(?:[\w.]+\.)?([^`]*)`", r"\1", line)  # roles
+    line = line.replace("\\ ", "")  # bold letters within a word
+    line = re.sub(r"\s*\[[^\]]*\]_?|`+|\*+|\|", "", line)
+    return re.sub(r"\s*\bfrom(?=,|$)", "", " ".join(line.split())).strip().rstrip(".")
 
 
 @contextmanager

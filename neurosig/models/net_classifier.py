@@ -49,10 +49,12 @@ class NetClassifier(ClassifierMixin, NetEstimator):
     Notes
     -----
     The training is skorch's loop; batches are slices of the signals. Memory maps and Zarr arrays are read in blocks,
-    never whole (`neurosig.training.batches`).
+    never whole (`neurosig.training.batches`). For scikit-learn's cross-validations and searches, wrap them in
+    `neurosig.core.StoredTrials`: a Zarr array refuses the way in which scikit-learn picks the trials of a fold, and of
+    a memory map each fold would be copied to memory.
 
     With `pretrained`, the last layer is kept where the labels are those that the pretrained network tells apart. It is
-    new where their number differs, and, with a warning in the log, where they are as many but others.
+    new where their number differs, and, with a warning, where they are as many but others.
 
     Probabilities are float32, as networks compute.
 
@@ -119,13 +121,21 @@ class NetClassifier(ClassifierMixin, NetEstimator):
             module, module_params, max_epochs=max_epochs, batch_size=batch_size, lr=lr, optimizer=optimizer,
             weight_decay=weight_decay, schedule=schedule, warmup=warmup, final_lr=final_lr, betas=betas,
             validation=validation, patience=patience, stopping=stopping, clip_norm=clip_norm, precision=precision,
-            ema=ema, max_norm=max_norm, scale=scale, window=window, window_step=window_step, augmentation=augmentation, warm_start=warm_start, pretrained=pretrained,
-            trainable=trainable, checkpoint=checkpoint, buffer_bytes=buffer_bytes, compile=compile, sfreq=sfreq,
-            ch_names=ch_names, info=info,
-            device=device, random_state=random_state, verbose=verbose,
+            ema=ema, max_norm=max_norm, scale=scale, window=window, window_step=window_step, augmentation=augmentation,
+            warm_start=warm_start, pretrained=pretrained, trainable=trainable, checkpoint=checkpoint,
+            buffer_bytes=buffer_bytes, compile=compile, sfreq=sfreq, ch_names=ch_names, info=info, device=device,
+            random_state=random_state, verbose=verbose,
         )  # fmt: skip
         self.class_weight = class_weight
         self.vote = vote
+
+    def check_options(self) -> None:
+        """Check what can be checked without signals; see `NetEstimator.check_options`."""
+        super().check_options()
+        if self.vote not in ("mean", "majority"):
+            raise UsageError(f"vote must be 'mean' or 'majority', got {self.vote!r}")
+        if isinstance(self.class_weight, str) and self.class_weight != "balanced":
+            raise UsageError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
 
     @all_or_nothing
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,10 +16,11 @@ from torch import nn
 
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import InputError, UsageError
+from neurosig.core.near_names import find_name, near_names
 
 __all__ = [
-    "braindecode_models", "build_module", "head_of", "module_names", "module_options", "module_path",
-    "normalisation_layers", "own_names", "resolve_module",
+    "braindecode_models", "build_module", "check_module_params", "head_of", "module_names", "module_options",
+    "module_path", "normalisation_layers", "own_names", "resolve_module",
 ]  # fmt: skip
 
 _SIGNATURE = ("n_chans", "n_outputs", "n_times", "sfreq", "chs_info", "input_window_seconds")
@@ -42,8 +43,9 @@ def resolve_module(module: Any) -> type[nn.Module]:
     Parameters
     ----------
     module : type or str
-        The class, or its name: ours are looked up first, then braindecode's. A full path ("package.file.Class") is what
-        `module_path` gives for a class from elsewhere; only ours and braindecode's are imported.
+        The class, or its name: ours are looked up first, then braindecode's. Capitals and hyphens do not matter where
+        one name only reads so ("eegnet", "MI-EEGNet"). A full path ("package.file.Class") is what `module_path` gives
+        for a class from elsewhere; only ours and braindecode's are imported.
 
     Returns
     -------
@@ -63,8 +65,10 @@ def resolve_module(module: Any) -> type[nn.Module]:
             "sizes fixed: give the class, and its options as module_params"
         )
     found = _own(module) or braindecode_models().get(module)
+    if found is None and (known := find_name(module, module_names())) is not None:
+        found = _own(known) or braindecode_models().get(known)
     if found is None:
-        near = difflib.get_close_matches(module, module_names(), n=4, cutoff=0.4)
+        near = near_names(module, module_names(), n=4, cutoff=0.5)
         raise UsageError(
             f"no network is called {module!r}; "
             + (f"did you mean {', '.join(near)}? " if near else "")
@@ -140,7 +144,7 @@ def build_module(
     if chs_info is not None:
         known["chs_info"] = chs_info
     accepted = inspect.signature(cls).parameters
-    _check_params(cls, params)
+    check_module_params(cls, params)
     known = {name: value for name, value in known.items() if name in accepted}
     missing = [name for name in _SIGNATURE if name in accepted and name not in known
                and accepted[name].default is inspect.Parameter.empty and name not in params]  # fmt: skip
@@ -156,7 +160,7 @@ def build_module(
     except UsageError:
         raise
     except Exception as error:  # networks raise whatever they like
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
         for name in ("sfreq", "chs_info"):
             if name not in known and name in accepted and (name in reason or _repaired_by(cls, name, known, params)):
                 raise _needs(cls, name, error) from error
@@ -238,12 +242,19 @@ def _try(cls: type[nn.Module], options: dict[str, Any], n_chans: int, n_outputs:
     return module
 
 
-def _check_params(cls: type[nn.Module], params: Mapping[str, Any]) -> None:
+def check_module_params(cls: type[nn.Module], params: Mapping[str, Any]) -> None:
+    """Refuse options that a network does not have.
+
+    Raises
+    ------
+    UsageError
+        Naming the first, and what resembles it.
+    """
     own = module_options(cls)
     if own is None:
         return
     if unknown := sorted(set(params) - set(inspect.signature(cls).parameters)):
-        near = difflib.get_close_matches(unknown[0], own, n=3, cutoff=0.5) or own
+        near = near_names(unknown[0], own, cutoff=0.5) or own
         raise UsageError(
             f"{cls.__name__} has no option {unknown[0]!r} (in module_params); it has {', '.join(near) or 'none'}"
         )

@@ -48,8 +48,10 @@ class NetParameters(NestedOptions, BaseEstimator):
         Of optimizers of Adam's family; None leaves torch's.
     validation : float or None
         Share of the trials on which the training is judged, drawn by class where there are classes, and by `groups`
-        where they are given: of few groups that one validates which is nearest to the share. None trains on all trials,
-        for `max_epochs`. Where trials or groups are too few for any share, all are trained on, and the log says so.
+        where `fit` is given them: of few groups that one validates which is nearest to the share. A cross-validation's
+        own ``groups`` reach `fit` only where they are routed to it: ``params={"groups": groups}``, or
+        ``set_fit_request(groups=True)`` with scikit-learn's metadata routing. None trains on all trials, for
+        `max_epochs`. Where trials or groups are too few for any share, all are trained on, with a warning.
     patience : int or None
         Epochs without improvement after which the training stops; None trains for `max_epochs`. The weights of the
         best epoch are kept in both cases.
@@ -67,8 +69,8 @@ class NetParameters(NestedOptions, BaseEstimator):
         Whether the network's own constraint (its ``project_()``) is applied after each step.
     scale : "std", float or None
         What signals are divided by: the standard deviation of the trials trained on, one number, so that volts and
-        microvolts give the same network; a number; nothing. With `pretrained` or `warm_start`, "std" keeps the number
-        of the network before, which its weights go with.
+        microvolts give the same network up to rounding, which training makes larger; a number; nothing. With
+        `pretrained` or `warm_start`, "std" keeps the number of the network before, which its weights go with.
     window, window_step : float or None
         Seconds: trials are cut to windows of this length, so far apart (by default side by side). All windows of a
         trial train or all validate, and in prediction they give one answer together.
@@ -92,7 +94,9 @@ class NetParameters(NestedOptions, BaseEstimator):
     buffer_bytes : int
         Bytes of trials on disk (memory maps, Zarr arrays) that are held at once to be shuffled. They are read in pieces
         of an eighth of it, 8 MiB at most (of one chunk of a Zarr array where that takes more), for prediction too. What
-        Zarr itself holds while it decompresses comes on top. Where trials are in memory it has no meaning.
+        Zarr itself holds while it decompresses comes on top. The order of the batches, and with it the trained network,
+        goes by this number, and by the chunks of a Zarr array, where not all trials fit in it; where they do, the order
+        is that of trials in memory. Where trials are in memory it has no meaning.
     compile : bool
         Whether the network runs through `torch.compile`.
     sfreq : float, optional
@@ -133,6 +137,10 @@ class NetParameters(NestedOptions, BaseEstimator):
         What is known about the signals.
     n_parameters_ : int
         Weights of the network.
+    guessing_loss_ : float or None
+        Validation loss of the best answer that is the same for every trial; None where nothing validates.
+    trained_on_ : dict
+        Whom it has seen (`neurosig.core.trained_on`), where that is known.
     seconds_ : float
         Duration of the training.
     seed_ : int

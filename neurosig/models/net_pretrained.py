@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import Any, NamedTuple
 
 import torch
@@ -168,10 +169,11 @@ def copy_weights(module: nn.Module, start: Start, classes: list[Any] | None) -> 
     if others and not differing:
         # of a head of several layers, what has a row for each class; the rest of it is not about labels
         fresh = {name for name in head_names if own[name].shape[:1] == (len(classes or ()),)} or head_names
-        logger.warning(
-            "%s tells %s apart, these trials are of %s: the last layer is new",
-            start.name, listed(map(str, start.classes or ())), listed(map(str, classes or ())),
-        )  # fmt: skip
+        warnings.warn(
+            f"{start.name} tells {listed(map(str, start.classes or ()))} apart, these trials are of "
+            f"{listed(map(str, classes or ()))}: the last layer is new",
+            stacklevel=2,
+        )
     elif fresh:
         logger.info("%s has another number of classes: the last layer is new", start.name)
     device = next(iter(own.values())).device

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +15,6 @@ from torch import nn
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import UsageError
 from neurosig.core.inherited_docs import inherits_documentation
-from neurosig.core.log import logger
 from neurosig.core.registry import register
 from neurosig.models.net_base import NetEstimator, Task
 from neurosig.models.net_pretrained import Start
@@ -50,7 +51,7 @@ class NetRegressor(RegressorMixin, NetEstimator):
 
     Targets are standardised by mean and standard deviation of those trained on. With `pretrained`, and in a warm start,
     the two numbers of the network before are kept, which its last layer goes with; where the new targets lie far from
-    the old ones, a warning in the log says so.
+    the old ones, a warning says so.
 
     Examples
     --------
@@ -62,6 +63,54 @@ class NetRegressor(RegressorMixin, NetEstimator):
     >>> bool(network.score(X, y) > 0.95)
     True
     """
+
+    def __init__(
+        self,
+        module: Any = "EEGNet",
+        module_params: dict[str, Any] | None = None,
+        *,
+        max_epochs: int = 100,
+        batch_size: int = 64,
+        lr: float = 1e-3,
+        optimizer: str = "AdamW",
+        weight_decay: float = 0.0,
+        schedule: str | None = None,
+        warmup: float = 0.0,
+        final_lr: float = 0.0,
+        betas: Sequence[float] | None = None,
+        validation: float | None = 0.2,
+        patience: int | None = 15,
+        stopping: str | None = "loss",
+        clip_norm: float | None = None,
+        precision: str = "float32",
+        ema: float | None = None,
+        max_norm: bool = True,
+        scale: Any = "std",
+        window: float | None = None,
+        window_step: float | None = None,
+        augmentation: Any = None,
+        warm_start: bool = False,
+        pretrained: Any = None,
+        trainable: str = "all",
+        checkpoint: Any = None,
+        buffer_bytes: int = 64 << 20,
+        compile: bool = False,
+        sfreq: float | None = None,
+        ch_names: Any = None,
+        info: Any = None,
+        device: str = "auto",
+        random_state: Any = None,
+        verbose: Any = None,
+    ):  # spelled out, so that Python's word on an unknown parameter names this class
+        super().__init__(
+            module, module_params, max_epochs=max_epochs, batch_size=batch_size, lr=lr, optimizer=optimizer,
+            weight_decay=weight_decay, schedule=schedule, warmup=warmup, final_lr=final_lr, betas=betas,
+            validation=validation, patience=patience, stopping=stopping, clip_norm=clip_norm, precision=precision,
+            ema=ema, max_norm=max_norm, scale=scale, window=window, window_step=window_step, augmentation=augmentation,
+            warm_start=warm_start, pretrained=pretrained, trainable=trainable, checkpoint=checkpoint,
+            buffer_bytes=buffer_bytes, compile=compile, sfreq=sfreq, ch_names=ch_names, info=info, device=device,
+            random_state=random_state, verbose=verbose,
+        )  # fmt: skip
 
     @all_or_nothing
     def fit(self, X: Any, y: Any, *, groups: Any = None, sample_weight: Any = None) -> Self:
@@ -109,11 +158,12 @@ class NetRegressor(RegressorMixin, NetEstimator):
             self.target_mean_, self.target_sd_ = start.target
             far = abs(mean - self.target_mean_) > _FAR * self.target_sd_ or spread > _FAR * self.target_sd_
             if far or 0 < spread < self.target_sd_ / _FAR:
-                logger.warning(
-                    "targets of mean %.3g and sd %.3g lie far from those of %s (%.3g, %.3g), which standardise them: "
-                    "convert them to its unit, or leave pretrained out",
-                    mean, spread, start.name, self.target_mean_, self.target_sd_,
-                )  # fmt: skip
+                warnings.warn(
+                    f"targets of mean {mean:.3g} and sd {spread:.3g} lie far from those of {start.name} "
+                    f"({self.target_mean_:.3g}, {self.target_sd_:.3g}), which standardise them: convert them to its "
+                    "unit, or leave pretrained out",
+                    stacklevel=2,
+                )
         return ((y - self.target_mean_) / self.target_sd_).astype(np.float32)[:, np.newaxis]
 
     def predict(self, X: Any) -> np.ndarray:

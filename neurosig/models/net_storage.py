@@ -20,6 +20,7 @@ from neurosig.core.hub import local_folder
 from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import read_trained_on
+from neurosig.models.net_chance import is_chance
 from neurosig.models.net_module import build_module, module_path, resolve_module
 from neurosig.training.device import device_in_use, seeded
 
@@ -31,6 +32,7 @@ FORMAT = PretrainedFormat("neurosig-network", 1, "network")
 _PLAIN = (
     "n_features_in_", "n_times_", "scale_", "signal_sd_", "window_", "window_step_", "sfreq_", "history_",
     "best_epoch_", "stopped_", "seconds_", "n_parameters_", "seed_", "target_mean_", "target_sd_", "_n_outputs",
+    "guessing_loss_",
 )  # fmt: skip
 
 
@@ -54,10 +56,11 @@ class NetStorage:
             if "_weights" not in state:
                 raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
             self._network, self._device = self._rebuild(state["_weights"])
-        elif "_device" in state:  # the parameter may have been set otherwise since
+        elif "_device" in state and state.get("_asked") != self.device:  # it may have been set otherwise since
             device = device_in_use(self.device, self._device)
             if device != self._device:
                 self._network, self._device = self._network.to(device), device
+        self._asked = self.device  # what is not there is told once
         return self._network
 
     def _rebuild(self, weights: dict[str, np.ndarray]) -> tuple[nn.Module, torch.device]:
@@ -90,12 +93,14 @@ class NetStorage:
     def _note_built(self) -> None:
         """Keep what the network is built from; whom it has seen is not known of arrays."""
         vars(self).pop("trained_on_", None)
+        self._asked = self.device
         self._built = {"module": self.module, "module_params": copy.deepcopy(self.module_params)}
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())  # type: ignore[call-overload]
         network = state.pop("_network", None)
-        state.pop("_device", None)
+        for name in ("_device", "_asked"):
+            state.pop(name, None)
         if network is not None:
             state["_weights"] = _arrays(network)
         for name in ("_spec", "spec_"):
@@ -287,12 +292,16 @@ def model_card(config: dict[str, Any]) -> str:
     if classes is not None:
         lines.append(f"- classes: {', '.join(map(str, classes['values']))}")
     last = fitted["history_"][fitted["best_epoch_"] - 1] if fitted["best_epoch_"] else {}
+    guess = fitted.get("guessing_loss_")
     lines += [
         "", "## Training", "",
         f"- {params['optimizer']}, lr {params['lr']:g}, batch {params['batch_size']}, "
         f"{len(fitted['history_'])} epochs, weights of epoch {fitted['best_epoch_']}; {fitted['stopped_']}",
         f"- seed {fitted['seed_']} (random_state {params['random_state']})",
         *(f"- {name} {last[name]:.4g}" for name in ("train_loss", "valid_loss", "valid_accuracy") if name in last),
+        *([f"- loss of guessing on the validation trials {guess:.4g}"] if guess else []),
+        *(["- **no better than guessing**: this network has learned nothing that carries over"]
+          if guess and is_chance(last, guess) else []),
         "", "## Scores", "",
     ]  # fmt: skip
     scores = config["scores"]

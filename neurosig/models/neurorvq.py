@@ -22,7 +22,7 @@ from neurosig.core.signals import SignalSpec
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.neurorvq_embedder import ENCODER_OPTIONS, NOT_OF_ENCODER, NeuroRVQEmbedder, encoder_sizes
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
-from neurosig.tokenizers.neurorvq import conditioning_of
+from neurosig.tokenizers.neurorvq import CONDITIONS, conditioning_of, settled
 from neurosig.tokenizers.neurorvq_windows import Conditioned, Conditioning
 from neurosig.training.trial_data import check_names, check_trials, known_spec
 
@@ -63,8 +63,10 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         Sizes of a network that begins with random weights, as in `NeuroRVQEmbedder`.
     options : dict, optional
         Its other sizes, likewise.
-    unit, filter, clip, resample, remainder, on_unknown, on_short : object
-        What is done to signals, as in `NeuroRVQTokenizer`.
+    unit, filter, resample, remainder, on_unknown, on_short : object
+        What is done to signals, as in `NeuroRVQTokenizer`. None does what `pretrained` does, where it is given.
+    clip : "auto", float or None
+        Likewise; "auto" is that of `pretrained`.
     max_epochs, batch_size, lr, weight_decay : object
         As in `NetClassifier`; the defaults, and AdamW, are published.
     warmup : float or None
@@ -124,8 +126,9 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
     def __init__(
         self, pretrained: Any = None, *, mode: str = "full", layer_decay: float = 0.975, decay_per: str = "tensor",
         readout: str = "mean", kind: str = "eeg", patch_size: int | None = None, depth: int = 12, n_heads: int = 10,
-        options: Mapping[str, Any] | None = None, unit: str | None = None, filter: bool = False, clip: Any = "auto",
-        resample: bool = False, remainder: str = "trim", on_unknown: str = "raise", on_short: str = "raise",
+        options: Mapping[str, Any] | None = None, unit: str | None = None, filter: bool | None = None,
+        resample: bool | None = None, remainder: str | None = None, on_unknown: str | None = None,
+        on_short: str | None = None, clip: Any = "auto",
         max_epochs: int = 20, batch_size: int = 32, lr: float = 5e-4, weight_decay: float = 1e-2,
         warmup: float | None = None, class_weight: Any = "balanced", validation: float | None = None,
         patience: int | None = None, training: Mapping[str, Any] | None = None, sfreq: float | None = None,
@@ -210,11 +213,14 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
             raise UsageError(f"training may set {', '.join(sorted(known))}, got {listed(unknown)}")
         trials = check_trials(self, X, reset=True)
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
+        theirs = None if source is None else source._in_force()
+        own = self.get_params(deep=False)
         if source is None:
-            sizes = encoder_sizes(self, int(trials.shape[1]))
+            sizes = encoder_sizes(own, int(trials.shape[1]))
         else:
             sizes = {name: value for name, value in source._config.items() if name not in NOT_OF_ENCODER}
-        self._conditions = asdict(conditioning_of(self, source))
+        conditions = settled(self, CONDITIONS, theirs)
+        self._conditions = asdict(conditioning_of(self, own if theirs is None else theirs, conditions))
         done = self._conditioned(trials, spec, sfreq)
         self._facts = None if spec is None else spec.to_dict()
         self.sfreq_, self._divisor = sfreq, done.divisor
@@ -294,7 +300,7 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
 
     def _kept_facts(self, spec: SignalSpec | None, done: Conditioned) -> SignalSpec | None:
         """What is known of the signals after conditioning."""
-        if spec is None or self.kind != "eeg":
+        if spec is None or self._conditions["kind"] != "eeg":
             return None
         picked = list(done.channels.kept)
         return spec.replace(
@@ -306,8 +312,8 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
     @staticmethod
     def _get_test_params() -> dict[str, Any]:
         return {
-            "kind": "ecg", "unit": "uV", "sfreq": 128.0, "resample": True, "on_short": "pad", "depth": 1, "n_heads": 2,
-            "options": {"n_filters": 4, "n_groups": 1}, "max_epochs": 60, "batch_size": 512, "lr": 0.02,
+            "kind": "ecg", "unit": "V", "sfreq": 128.0, "resample": True, "on_short": "pad", "depth": 1, "n_heads": 2,
+            "options": {"n_filters": 4, "n_groups": 1}, "max_epochs": 8, "batch_size": 32, "lr": 0.05,
             "random_state": 0, "device": "cpu",
         }  # fmt: skip
 

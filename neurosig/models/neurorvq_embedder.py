@@ -6,6 +6,7 @@ import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
+from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,18 +17,27 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neurosig.core.all_or_nothing import all_or_nothing
-from neurosig.core.errors import UsageError
+from neurosig.core.errors import InputError, UsageError
 from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.nested_options import NestedOptions
 from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
+from neurosig.core.trained_on import as_trained_on
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining
 from neurosig.nn.state_dicts import read_checkpoint, read_state
 from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows, learned_card
-from neurosig.tokenizers.neurorvq import NeuroRVQTokenizer, backbone_options, chosen_sizes, conditioning_of
+from neurosig.tokenizers.neurorvq import (
+    CONDITIONS,
+    NeuroRVQTokenizer,
+    backbone_options,
+    chosen_sizes,
+    conditioning_of,
+    settled,
+)
 from neurosig.tokenizers.neurorvq_config import BackboneConfig, neurorvq_config
+from neurosig.tokenizers.neurorvq_windows import Conditioning
 from neurosig.training.batches import BUFFER_BYTES
 
 __all__ = ["ENCODER_OPTIONS", "NOT_OF_ENCODER", "NeuroRVQEmbedder", "encoder_sizes"]
@@ -39,10 +49,11 @@ ENCODER_OPTIONS = (
 )  # fmt: skip
 # What else stands in the configuration of a pretrained module
 NOT_OF_ENCODER = ("n_levels", "n_codes", "mask_ratio")
-_CONDITIONS = ("unit", "filter", "clip", "resample", "remainder", "on_unknown", "on_short")
+_SIZES: dict[str, Any] = {"kind": "eeg", "patch_size": None, "depth": 12, "n_heads": 10, "options": None}
+# what a tokenizer that is made here shares beside sizes and conditions
 _SHARED = (
-    "kind", "patch_size", "n_heads", *_CONDITIONS, "max_epochs", "batch_size", "validation", "patience", "precision",
-    "checkpoint", "buffer_bytes", "compile", "sfreq", "ch_names", "info", "device", "random_state", "verbose",
+    "max_epochs", "batch_size", "validation", "patience", "precision", "checkpoint", "buffer_bytes", "compile", "sfreq",
+    "ch_names", "info", "device", "random_state", "verbose",
 )  # fmt: skip
 
 
@@ -98,23 +109,25 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         "owner/name" on the Hugging Face Hub). One that is not fitted is fitted first, a copy of it, on the same
         windows; scikit-learn's clone, in folds and searches, unfits estimators among the parameters, unless they are
         wrapped in `sklearn.frozen.FrozenEstimator`. None fits one of the sizes of this encoder.
+    tokenizer_params : dict, optional
+        Parameters of that one, such as ``{"n_codes": 1024}``. Each can be set by a name of its own
+        (``tokenizer_params__n_codes``).
     mask_ratio : float
         Share of the patches that the first view of a window hides; the second hides the others. The published one is
         not known.
-    kind, patch_size, n_heads : object
-        As in `NeuroRVQTokenizer`.
-    depth : int
-        Transformer blocks of the encoder.
+    kind, patch_size, depth, n_heads : object
+        Sizes of the encoder, as in `NeuroRVQTokenizer`. None takes those of the tokenizer, where one is given.
     options : dict, optional
         The encoder's other sizes: ``sfreq, kernels_1, kernels_2, pool_1, pool_2, n_filters, n_groups, mlp_ratio,
-        layer_scale, n_positions, n_slots``. Each can be set by a name of its own (``options__n_slots``).
-    unit, filter, clip, resample, remainder, on_unknown : object
-        What is done to signals, as in `NeuroRVQTokenizer`.
+        layer_scale, n_positions, n_slots``. Each can be set by a name of its own (``options__n_slots``). None takes
+        those of the tokenizer, all but `layer_scale`.
+    unit, filter, resample, remainder, on_unknown, on_short : object
+        What is done to signals, as in `NeuroRVQTokenizer`. None does what the tokenizer does, where one is given.
+    clip : "auto", float or None
+        Likewise; "auto" is the tokenizer's.
     any_channels : bool
         Whether a fitted model takes windows with other channels than those it was fitted on: Epochs and datasets,
         which bring their names. One that was fitted on several collections, or has published weights, always does.
-    on_short : {"raise", "pad"}
-        What becomes of windows shorter than a patch: refused, or filled up with zeros.
 
     Attributes
     ----------
@@ -150,29 +163,31 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
 
     _module_class: ClassVar[type[nn.Module]] = _Pretrained
     _loss_parts: ClassVar[tuple[str, ...]] = ("masked", "complement")
-    _nested: ClassVar[Mapping[str, str]] = {"options": "options"}
+    _nested: ClassVar[Mapping[str, str]] = {"options": "options", "tokenizer_params": "tokenizer_params"}
     _format: ClassVar[PretrainedFormat] = PretrainedFormat("neurosig-embedder", 1, "embedder")
 
     def __init__(
-        self, tokenizer: Any = None, *, mask_ratio: float = 0.5, kind: str = "eeg", patch_size: int | None = None,
-        depth: int = 12, n_heads: int = 10, options: Mapping[str, Any] | None = None, unit: str | None = None,
-        filter: bool = False, clip: Any = "auto", resample: bool = False, remainder: str = "trim",
-        on_unknown: str = "raise", max_epochs: int = 100, batch_size: int = 32, lr: float = 5e-4,
-        weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.98), warmup: float | None = None,
-        final_lr: float = 0.0, clip_norm: float | None = 3.0, validation: float | None = None,
-        patience: int | None = None, precision: str = "float32", checkpoint: Any = None,
-        buffer_bytes: int = BUFFER_BYTES, compile: bool = False, any_channels: bool = False, on_short: str = "raise",
-        sfreq: float | None = None, ch_names: Any = None, info: Any = None, device: str = "auto",
-        random_state: Any = None, verbose: Any = None,
+        self, tokenizer: Any = None, tokenizer_params: Mapping[str, Any] | None = None, *, mask_ratio: float = 0.5,
+        kind: str | None = None, patch_size: int | None = None, depth: int | None = None, n_heads: int | None = None,
+        options: Mapping[str, Any] | None = None, unit: str | None = None, filter: bool | None = None,
+        clip: Any = "auto", resample: bool | None = None, remainder: str | None = None,
+        on_unknown: str | None = None, on_short: str | None = None, max_epochs: int = 100,
+        batch_size: int = 32, lr: float = 5e-4, weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.98),
+        warmup: float | None = None, final_lr: float = 0.0, clip_norm: float | None = 3.0,
+        validation: float | None = None, patience: int | None = None, precision: str = "float32",
+        checkpoint: Any = None, buffer_bytes: int = BUFFER_BYTES, compile: bool = False, any_channels: bool = False,
+        sfreq: float | None = None, ch_names: Any = None, info: Any = None,
+        device: str = "auto", random_state: Any = None, verbose: Any = None,
     ):  # fmt: skip
         super().__init__(
             max_epochs=max_epochs, batch_size=batch_size, lr=lr, weight_decay=weight_decay, betas=betas, warmup=warmup,
             final_lr=final_lr, clip_norm=clip_norm, validation=validation, patience=patience, precision=precision,
             checkpoint=checkpoint, buffer_bytes=buffer_bytes, compile=compile, any_channels=any_channels,
-            on_short=on_short, sfreq=sfreq, ch_names=ch_names, info=info, device=device, random_state=random_state,
+            on_short=on_short, sfreq=sfreq, ch_names=ch_names, info=info, device=device, random_state=random_state,  # type: ignore[arg-type]
             verbose=verbose,
         )  # fmt: skip
         self.tokenizer = tokenizer
+        self.tokenizer_params = tokenizer_params
         self.mask_ratio = mask_ratio
         self.kind = kind
         self.patch_size = patch_size
@@ -214,8 +229,15 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         StorageError
             If the checkpoint is of another training, or the folder holds no tokenizer.
         """
-        self.tokenizer_ = self._fitted_tokenizer(X, groups)
-        return super().fit(X, groups=groups)
+        self.__dict__.pop("_settled", None)
+        self.tokenizer_, fitted_here = self._fitted_tokenizer(X, groups)
+        self._settled = self._settle(self.tokenizer_)
+        super().fit(X, groups=groups)
+        own = getattr(self, "trained_on_", None)
+        if own is not None and not fitted_here:  # whom the tokenizer has seen, this has seen too
+            theirs = getattr(self.tokenizer_, "trained_on_", None)
+            self.trained_on_ = as_trained_on({**own, "before": [*own["before"], theirs]})
+        return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Give the embedding of each window.
@@ -231,6 +253,11 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
             Embeddings.
         """
         return self._over_batches(X, "embed", np.float32)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # embeddings are float32
+        return tags
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the parts of an embedding.
@@ -278,7 +305,7 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         state = read_state(read_checkpoint(source), "NeuroRVQ")
         given = dict(params.get("options") or {})
         told = {name: given[name] for name in ("pool_1", "pool_2", "n_groups") if name in given}
-        rate = neurorvq_config(params.get("kind", "eeg"), n_channels=1).get("sfreq", BackboneConfig.sfreq)
+        rate = neurorvq_config(params.get("kind") or "eeg", n_channels=1).get("sfreq", BackboneConfig.sfreq)
         told["config_sfreq"] = given.get("sfreq", rate)
         heads = {"n_levels": 0, "n_codes": 1, "mask_ratio": params.get("mask_ratio", 0.5)}
         if any(name.startswith("head_pre_") for name in state):
@@ -294,7 +321,7 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
                 raise UsageError(f"{name}={params[name]!r} was given, the weights have {value}; leave it out")
         options = given | backbone_options(encoder.config)
         embedder = cls(**({"any_channels": True} | params | own | {"options": options}))
-        config = heads | encoder_sizes(embedder)
+        config = heads | encoder_sizes(embedder._in_force())
         module = _Pretrained(**config)
         module.load_state_dict(read.state_dict())
         return embedder._take(module, config)
@@ -308,17 +335,43 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
     # -- what the base asks for ---------------------------------------------------------------------------------------
 
     def _known_options(self, holder: str) -> Mapping[str, Any] | None:
-        return dict.fromkeys(ENCODER_OPTIONS)
+        if holder == "options":
+            return dict.fromkeys(ENCODER_OPTIONS)
+        return NeuroRVQTokenizer().get_params(deep=False)
+
+    def _settle(self, tokenizer: NeuroRVQTokenizer | None = None) -> dict[str, Any]:
+        """Sizes and conditions; those left open are the tokenizer's."""
+        theirs = None if tokenizer is None else tokenizer.get_params(deep=False)
+        if theirs is not None:
+            own = {name: value for name, value in (theirs["options"] or {}).items() if name in ENCODER_OPTIONS}
+            own.pop("layer_scale", None)
+            theirs["options"] = own or None
+        return settled(self, {**_SIZES, **CONDITIONS}, theirs)
+
+    def _in_force(self) -> dict[str, Any]:
+        """Sizes and conditions that hold: plain values by the names of the parameters."""
+        return vars(self).get("_settled") or self._settle()
+
+    def _conditioning(self) -> Conditioning:
+        now = self._in_force()
+        return conditioning_of(self, now, now)
 
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
-        done = conditioning_of(self)(X, spec, sfreq)
+        done = self._conditioning()(X, spec, sfreq)
         return Windows(done.X, done.divisor, list(done.channels.positions))
 
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
-        sizes = encoder_sizes(self, max(len(one.channels) for one in collections))
+        own = self._conditioning()
+        for one in collections:
+            n_channels, n_patches = len(one.channels), int(one.X.shape[2]) // own.patch_size
+            if n_channels * n_patches < 2:
+                raise InputError(
+                    f"{type(self).__name__} hides patches and shows others: expected at least 2 in a window, got "
+                    f"n_features=1 channel of {n_patches}; give longer windows"
+                )
+        sizes = encoder_sizes(self._in_force(), max(len(one.channels) for one in collections))
         module = self.tokenizer_.module_
         theirs = (module.config.sfreq, module.config.patch_size)
-        own = conditioning_of(self)
         if theirs != (own.sfreq, own.patch_size):
             raise UsageError(
                 f"the tokenizer has patches of {theirs[1]} samples at {theirs[0]:g} Hz, this encoder of "
@@ -340,31 +393,34 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
 
     def _storable_params(self) -> dict[str, Any]:
         # a tokenizer is kept by its own save_pretrained
-        return super()._storable_params() | {"tokenizer": None}
+        return super()._storable_params() | self._in_force() | {"tokenizer": None, "tokenizer_params": None}
 
     def _card(self, config: Mapping[str, Any]) -> str:
         width = len(self.get_feature_names_out())
         about = ["## Embeddings", "", f"- {width} numbers a window: the mean over its patches, of all scales"]
         return learned_card(config, "neurosig.models", "foundation-model", about)
 
-    def _fitted_tokenizer(self, X: Any, groups: Any) -> NeuroRVQTokenizer:
+    def _fitted_tokenizer(self, X: Any, groups: Any) -> tuple[NeuroRVQTokenizer, bool]:
+        """The tokenizer, and whether it was fitted here."""
         given = self.tokenizer.estimator if isinstance(self.tokenizer, FrozenEstimator) else self.tokenizer
+        if given is not None and self.tokenizer_params is not None:
+            raise UsageError("tokenizer_params are those of a tokenizer that is made here; leave them or tokenizer out")
         if isinstance(given, str | PathLike):
-            return NeuroRVQTokenizer.from_pretrained(given, device=self.device)
+            return NeuroRVQTokenizer.from_pretrained(given, device=self.device), False
         if given is None:
+            shared = self._settle() | {name: getattr(self, name) for name in _SHARED}
             options = {name: value for name, value in (self.options or {}).items() if name != "layer_scale"}
-            shared = {name: getattr(self, name) for name in (*_SHARED, "depth")}
-            given = NeuroRVQTokenizer(**shared, options=options)
+            given = NeuroRVQTokenizer(**(shared | {"options": options or None} | dict(self.tokenizer_params or {})))
         if not isinstance(given, NeuroRVQTokenizer):
             raise UsageError(
                 f"tokenizer must be a NeuroRVQTokenizer, the folder of one, or None, got {type(given).__name__}"
             )
         if given.__sklearn_is_fitted__():
-            return given
+            return given, False
         given = clone(given)
         facts = ("unit", "sfreq", "ch_names", "info", "random_state")
         given.set_params(**{name: getattr(self, name) for name in facts if getattr(given, name) is None})
-        return given.fit(X, groups=groups)
+        return given.fit(X, groups=groups), True
 
     @staticmethod
     def _get_test_params() -> dict[str, Any]:
@@ -373,13 +429,13 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         return own | {"tokenizer": NeuroRVQTokenizer(**small), "patch_size": 40}
 
 
-def encoder_sizes(estimator: Any, n_channels: int = 1) -> dict[str, Any]:
+def encoder_sizes(chosen: Mapping[str, Any], n_channels: int = 1) -> dict[str, Any]:
     """Sizes of `NeuroRVQEncoder` by kind and by parameters, JSON-like.
 
     Parameters
     ----------
-    estimator : estimator
-        With `kind`, `patch_size`, `depth`, `n_heads` and `options`.
+    chosen : mapping
+        `kind`, `patch_size`, `depth`, `n_heads` and `options`.
     n_channels : int
         Channels, which decide the size of the spatial table of ECG and PPG.
 
@@ -387,8 +443,9 @@ def encoder_sizes(estimator: Any, n_channels: int = 1) -> dict[str, Any]:
     -------
     dict
     """
-    sizes = chosen_sizes(estimator, ENCODER_OPTIONS, n_channels)
+    sized = SimpleNamespace(**{name: chosen[name] for name in ("kind", "patch_size", "options")})
+    sizes = chosen_sizes(sized, ENCODER_OPTIONS, n_channels)
     sizes.pop("n_levels", None)
     if "sfreq" in sizes:
         sizes["config_sfreq"] = sizes.pop("sfreq")
-    return sizes | {"depth": estimator.depth, "n_heads": estimator.n_heads}
+    return sizes | {"depth": chosen["depth"], "n_heads": chosen["n_heads"]}

@@ -8,30 +8,29 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
 from neurosig.core.hub import local_folder
+from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.log import logger
 from neurosig.core.nested_options import NestedOptions
-from neurosig.core.pretrained import PretrainedFormat
+from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
+from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_classifier import NetClassifier
-from neurosig.models.net_storage import model_card
 from neurosig.models.tfm_encoder import TFMEncoder
 from neurosig.models.tfm_losses import LOSSES
 from neurosig.models.tfm_mtp import learn_masked_tokens
+from neurosig.models.tfm_parts import as_fitted, classifier_card, published_encoder
 from neurosig.models.tfm_plugin import known_to_labram
-from neurosig.nn.state_dicts import read_checkpoint
 from neurosig.tokenizers.base import FORMAT as TOKENIZER_FORMAT
-from neurosig.tokenizers.base import tokenizer_card
 from neurosig.tokenizers.tfm import TFMTokenizer
 from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.trial_data import check_names, check_trials, known_spec
@@ -136,6 +135,7 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
     """
 
     _channel_order_matters = True
+    trained_on_: dict[str, Any]
     _nested: ClassVar[Mapping[str, str]] = {
         "options": "options", "tokenizer": "tokenizer_params", "encoder": "encoder_params"
     }  # fmt: skip
@@ -223,11 +223,17 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         if y is None:
             raise InputError("TFMClassifier requires y to be passed, but the target y is None")
         self._check_params()
+        self.__dict__.pop("trained_on_", None)  # not known of arrays
         source = _source(self.pretrained)
+        X = joined_epochs(X)
         signals = check_trials(self, X, reset=True)
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
         if spec is not None and spec.n_channels != signals.shape[1]:
             raise ChannelError(f"{spec.n_channels} channels are named, the signals have {signals.shape[1]}")
+        if _num_samples(y) != signals.shape[0]:
+            raise InputError(
+                f"expected one target a trial, got {signals.shape[0]} trials and {_num_samples(y)} targets"
+            )
         self.seed_ = draw_seed(self.random_state)
         if source is None:
             params = {name: getattr(self, name) for name in _SHARED} | {"random_state": self.seed_}
@@ -312,21 +318,23 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
                     "choose channels, or give its tokenizer alone as pretrained and train a new encoder"
                 )
         if self.mtp_epochs:
+            device = resolve_device("auto" if self.device == "accelerate" else self.device)
             record = learn_masked_tokens(
                 module, tokens, max_epochs=self.mtp_epochs, batch_size=self.batch_size, lr=self.lr, seed=self.seed_,
-                weight_decay=self.weight_decay, device=resolve_device(self.device), checkpoint=self.checkpoint,
+                weight_decay=self.weight_decay, device=device, checkpoint=self.checkpoint,
             )  # fmt: skip
             self.mtp_history_ = record.history
         classes = None if source is None or self.mtp_epochs else source.classes_
         if classes is None:
             module.reset_head(1)  # none that could be kept
-        return _as_fitted(module, options, tokens.shape[1:], classes)
+        return as_fitted(module, options, tokens.shape[1:], classes)
 
     # -- deciding -----------------------------------------------------------------------------------------------------
 
     def _tokens(self, X: Any) -> np.ndarray:
         """Tokens of trials that are like those fitted on."""
         check_is_fitted(self)
+        X = joined_epochs(X)
         own = None if self.spec_ is None else self.spec_.replace(sfreq=None, unit="a.u.")  # both are converted
         check_names(own, X, type(self).__name__)
         signals = check_trials(self, X, reset=False)
@@ -408,30 +416,9 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         model._check_params()
         shared = {"device": model.device, "sfreq": sfreq, **(model.tokenizer_params or {})}
         model.tokenizer_ = TFMTokenizer.from_reference(tokenizer, **shared)
-        module = TFMEncoder.from_reference(
-            read_checkpoint(encoder), **{**(model.encoder_params or {}), "loss": model.loss}
+        module, labels = published_encoder(
+            encoder, classes, model.tokenizer_.vocabulary_size_, {**(model.encoder_params or {}), "loss": model.loss}
         )
-        if module.n_codes != model.tokenizer_.vocabulary_size_:
-            raise InputError(
-                f"the encoder was trained on {module.n_codes} tokens, this tokenizer has "
-                f"{model.tokenizer_.vocabulary_size_}: they do not belong together"
-            )
-        if module.final_layer.out_features == 1:
-            head = module.final_layer.state_dict()
-            module.reset_head(2)
-            with torch.no_grad():
-                for name, value in head.items():
-                    getattr(module.final_layer, name).copy_(torch.cat([torch.zeros_like(value), value]))
-        n_outputs = module.final_layer.out_features
-        labels = np.arange(n_outputs) if classes is None else np.asarray(classes)
-        if labels.shape != (n_outputs,) or len(np.unique(labels)) != n_outputs:
-            raise InputError(f"the encoder tells {n_outputs} classes apart, got {list(labels)}")
-        if not np.array_equal(labels, np.sort(labels)):  # predict_proba's columns are in the order of sorted labels
-            order = np.argsort(labels)
-            labels = labels[order]
-            with torch.no_grad():
-                for parameter in module.final_layer.parameters():
-                    parameter.copy_(parameter[torch.from_numpy(order)].clone())
         model.n_features_in_ = module.max_chans if n_channels is None else int(n_channels)
         model.n_frames_ = round(window * 2) - 1
         if model.n_frames_ < 1 or not 1 <= model.n_features_in_ <= module.max_chans:
@@ -441,7 +428,7 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         options = {name: getattr(module, name) for name in ("n_codes", "emb_size", "max_chans")}
         options |= {"depth": len(module.blocks), "loss": model.loss, **(model.encoder_params or {})}
         form = (model.n_features_in_, model.n_frames_)
-        model.net_ = _as_fitted(module, options, form, labels, device=model.device, batch_size=model.batch_size)
+        model.net_ = as_fitted(module, options, form, labels, device=model.device, batch_size=model.batch_size)
         model.classes_ = model.net_.classes_
         model.spec_, model.sfreq_ = known_spec(None, model.info, model.ch_names, sfreq)
         model.mtp_history_, model.seed_ = [], 0
@@ -462,8 +449,9 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         super().__setstate__(state)
 
     def save_pretrained(
-        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
-    ) -> Path:
+        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
+        trained_on: Any = None,
+    ) -> Path:  # fmt: skip
         """Store tokenizer and encoder: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
 
         Parameters
@@ -476,6 +464,8 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
             Name of a score to its value, for the card.
         licence : str, optional
             Licence of the weights, for the card.
+        trained_on : dict or sequence of str, optional
+            Whom it has seen, as in `NetClassifier.save_pretrained`; by default ``trained_on_``.
 
         Returns
         -------
@@ -506,7 +496,8 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         }  # fmt: skip
         arrays = {f"tokenizer.{name}": value for name, value in codes.items()}
         arrays |= {f"network.{name}": value for name, value in weights.items()}
-        return FORMAT.write(folder, config, arrays, _card(tokenizer, net) if card is None else card)
+        seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
+        return FORMAT.write(folder, config, arrays, classifier_card(tokenizer, net) if card is None else card, seen)
 
     @classmethod
     def from_pretrained(cls, folder: str | os.PathLike, *, revision: str | None = None, **params: Any) -> Self:
@@ -533,6 +524,7 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         UsageError
             If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
         """
+        check_params(cls, params)
         place = local_folder(folder, revision)
         config = FORMAT.read_config(place)
         FORMAT.check_estimator(place, config, cls.__name__)
@@ -552,6 +544,8 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         model.tokenizer_ = TFMTokenizer._restored(stored[0], parts["tokenizer."], place, **shared)
         model.net_ = NetClassifier._restored(stored[1], parts["network."], place, **shared)
         model.classes_ = model.net_.classes_
+        if (seen := read_trained_on(place)) is not None:
+            model.trained_on_ = seen
         return model
 
     @staticmethod
@@ -605,28 +599,3 @@ def _encoder_of(source: TFMClassifier, asked: Mapping[str, Any] | None) -> tuple
     module = TFMEncoder(n_outputs=source.net_.module_.final_layer.out_features, **options)
     module.load_state_dict(source.net_.module_.state_dict())
     return module, options
-
-
-def _as_fitted(
-    module: TFMEncoder, options: Mapping[str, Any], form: Sequence[int], classes: Any, **params: Any
-) -> NetClassifier:
-    """An estimator as it would be after training: of tokens, with an encoder that was trained elsewhere."""
-    net = NetClassifier("TFMEncoder", dict(options), scale=None, **params)
-    device = resolve_device(net.device) if params else torch.device("cpu")
-    net._network, net._device, net._n_outputs = module.to(device).eval(), device, module.final_layer.out_features
-    net._note_built()
-    net.n_features_in_, net.n_times_ = map(int, form)
-    net.scale_, net.signal_sd_, net.seed_, net.seconds_ = 1.0, 0.0, 0, 0.0
-    net.window_ = net.window_step_ = net.spec_ = net.sfreq_ = None
-    net.history_, net.best_epoch_, net.stopped_ = [], 0, "trained elsewhere"
-    net.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
-    if classes is not None:
-        net.classes_ = np.asarray(classes)
-    return net
-
-
-def _card(tokenizer: Mapping[str, Any], net: dict[str, Any]) -> str:
-    """The model card: of the network, then of the tokenizer before it."""
-    first = model_card(net).replace("neurosig.models.NetClassifier", "neurosig.models.TFMClassifier")
-    second = tokenizer_card(tokenizer).split("\n---\n", 1)[1].split("## Scores")[0]
-    return f"{first}\n# Its tokenizer\n{second}"

@@ -24,12 +24,14 @@ class Entry(NamedTuple):
 
     ``published`` and ``ours`` are names. ``part`` says that it is the i-th of n equal parts of ours, along the first
     axis. ``kernel`` is the length of a convolution (out, in, kernel) that is a linear layer (out, kernel * in) here.
+    ``trailing`` are axes of length one that the published tensor has more, at the end.
     """
 
     published: str
     ours: str
     part: tuple[int, int] | None = None
     kernel: int | None = None
+    trailing: tuple[int, ...] = ()
 
 
 def read_checkpoint(source: str | os.PathLike | Mapping[str, Any]) -> Mapping[str, Any]:
@@ -175,6 +177,7 @@ def from_published(given: Mapping[str, torch.Tensor], entries: Iterable[Entry]) 
     found: dict[str, list[torch.Tensor]] = {}
     for entry in entries:
         value = given[entry.published]
+        value = value.reshape(value.shape[: value.ndim - len(entry.trailing)])
         if entry.kernel is not None:
             value = value.permute(0, 2, 1).flatten(1)
         found.setdefault(entry.ours, []).append(value)
@@ -204,5 +207,6 @@ def to_published(state: Mapping[str, torch.Tensor], entries: Iterable[Entry]) ->
             value = value.chunk(count)[index]
         if entry.kernel is not None:
             value = value.unflatten(1, (entry.kernel, -1)).permute(0, 2, 1)
+        value = value.reshape(*value.shape, *entry.trailing)
         found[entry.published] = value.clone(memory_format=torch.contiguous_format)
     return found

@@ -16,15 +16,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurosig.core.channels import canonical_name
+from neurosig.core.channel_names import canonical_name, listed
 from neurosig.core.errors import ChannelError, InputError
 from neurosig.preprocessing.cleaning_autoreject import check_autoreject, run_autoreject
+from neurosig.preprocessing.cleaning_filling import fill_bad_channels
+from neurosig.preprocessing.cleaning_notes import (
+    average_note,
+    near_reference,
+    nothing_to_compare,
+    skipped_notes,
+    without_places,
+)
 from neurosig.preprocessing.cleaning_options import CleaningOptions
 from neurosig.preprocessing.faster_course import STEPS, take_steps
 from neurosig.preprocessing.faster_ica import Decomposition
 from neurosig.preprocessing.faster_outliers import Outliers
 from neurosig.preprocessing.faster_signals import DATA_TYPES, Recorded, located
-from neurosig.preprocessing.interpolation import interpolator, sphere_positions
 
 if TYPE_CHECKING:
     import mne
@@ -63,6 +70,12 @@ class Cleaned:
         What a reader should know: metrics that could not be computed, thresholds that can never be passed.
     marked : tuple of str
         Data channels that were marked bad before any stage, by the recording or as they held no numbers.
+    lost : int
+        Trials that were not looked at, as they touch a span marked bad, not-a-number among them.
+    averaged : bool
+        Whether the EEG is in average reference.
+    dropped : dict of int to (str, float or None)
+        Event and onset in seconds of each trial that was not kept.
     """
 
     epochs: mne.Epochs
@@ -77,6 +90,9 @@ class Cleaned:
     autoreject: dict[str, Any] | None = None
     notes: list[str] = field(default_factory=list)
     marked: tuple[str, ...] = ()
+    lost: int = 0
+    averaged: bool = False
+    dropped: dict[int, tuple[str, float | None]] = field(default_factory=dict)
 
     @property
     def ch_names(self) -> list[str]:
@@ -84,7 +100,9 @@ class Cleaned:
         return _names(self.epochs.info)
 
 
-def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "raise") -> Cleaned:
+def clean_raw(
+    raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "raise", montage: str | None = None
+) -> Cleaned:
     """Filter, cut and clean a recording.
 
     Parameters
@@ -96,6 +114,8 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "rais
     on_nan : {"raise", "annotate"}
         What to do where a part of a channel is NaN or infinite: refuse the recording, or leave those spans out and
         drop the trials that touch them, see `ReadOptions`.
+    montage : str, optional
+        The montage that the recording was read with, to say so where no channel is in it.
 
     Returns
     -------
@@ -107,16 +127,17 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "rais
     NoEventsError
         There is no event, or none of those asked for.
     InputError, ChannelError
-        No trial fits, the band does not fit the rate, the data hold NaN, or nothing is left.
+        The file is damaged, no trial fits, the band does not fit the rate, the data hold NaN, or nothing is left.
     """
+    from neurosig.loaders.epoch_files import provenance
     from neurosig.loaders.epochs import cut_epochs
+    from neurosig.loaders.formats import reading
 
+    before = provenance(raw.info).get("cleaned_by")
     kinds = raw.get_channel_types()
     for name in options.eog:
         if name not in raw.ch_names:
-            raise ChannelError(
-                f"the EOG channel {name!r} is not there; the channels are {', '.join(raw.ch_names[:12])}"
-            )
+            raise ChannelError(f"the EOG channel {name!r} is not there; the channels are {listed(raw.ch_names)}")
     _check_reference(raw.info, options)
     _proxies(raw.info, options)
     wanted = [
@@ -135,12 +156,18 @@ def clean_raw(raw: mne.io.BaseRaw, options: CleaningOptions, on_nan: str = "rais
         raw.set_channel_types(dict.fromkeys(options.eog, "eog"), verbose="error")
     placeless = _locate(raw, options)
     check_autoreject(raw.info, options)
-    raw.load_data(verbose="error")
+    with reading(Path(next((str(name) for name in raw.filenames if name), "the recording")), "signals"):
+        raw.load_data(verbose="error")
     silent = _silence_empty(raw, on_nan)
     _filter(raw, options)
-    cleaned = clean_epochs(cut_epochs(raw, options.events, options.processing), options)
+    epochs = cut_epochs(raw, options.events, options.processing)
+    cleaned = clean_epochs(epochs, options)
+    cleaned.lost = sum(any(why.upper().startswith("BAD") for why in log) for log in epochs.drop_log)
+    cleaned.notes = without_places(cleaned.notes, cleaned.epochs.info, montage)
+    if before:
+        cleaned.notes.append(f"the trials were cleaned before, by {before}: a second cleaning takes more away")
     if placeless:
-        cleaned.notes.append(f"{', '.join(placeless)} filtered and cut, not cleaned (misc): no place in the montage")
+        cleaned.notes.append(f"{listed(placeless)} filtered and cut, not cleaned (misc): no place in the montage")
     if others:
         cleaned.notes.append(f"not in the result, as neither brain nor eyes: {', '.join(others)}")
     if silent:
@@ -183,33 +210,42 @@ def clean_epochs(epochs: mne.BaseEpochs, options: CleaningOptions) -> Cleaned:
             average_first=options.average_first,
             decompose={"method": options.ica, "random_state": options.random_state},
             eog_proxy=_proxies(work.info, options),
+            judge_in=options.judge_in,
+            reference=options.reference_position,
         )
         work.info["bads"] = course.bads
         before = _before(work, options)
         work.drop(np.setdiff1d(np.arange(len(work)), course.kept), reason="FASTER", verbose="error")
         work._data[...] = course.clean
         cells = course.cells[:, _data(work.info)]
-        interpolated, left = _interpolate(work, cells, notes)
+        interpolated, left = fill_bad_channels(work, cells, notes)
         kept = course.kept
         auto = None
         if options.autoreject:
             work, chosen, auto = run_autoreject(work, options)
             kept, cells = kept[chosen], cells[chosen]
-        _output_reference(work, options)
+        averaged = _output_reference(work, options, notes)
         if options.baseline is not None:
             work.apply_baseline(options.baseline, verbose="error")
     _number(work, kept)
     codes = {code: name for name, code in epochs.event_id.items()}
+    onsets = None if epochs.metadata is None else epochs.metadata.get("onset")
+    dropped = {
+        int(i): (codes[all_codes[i]], None if onsets is None else float(onsets.iloc[i]))
+        for i in np.setdiff1d(np.arange(len(all_codes)), kept)
+    }
     counts = {
         name: (int((all_codes == code).sum()), int((all_codes[kept] == code).sum())) for code, name in codes.items()
     }
-    skipped = {key: value for stage in course.found.values() for key, value in stage.skipped.items()}
-    for metric, reason in skipped.items():
-        notes.append(f"{metric.replace('_', ' ').replace('eog', 'EOG')} was not looked at: {reason}")
+    notes += skipped_notes(course.found, epochs.info, options.eog_proxy)
+    notes += nothing_to_compare(course, work.get_channel_types(), len(epochs))
+    if told := near_reference(course.found.get("channels"), work.info):
+        notes.append(told)
     return Cleaned(
         work, before, course.found, course.decomposition, kept, cells, interpolated, left, counts, auto,
         list(dict.fromkeys([*notes, *course.notes])),
-        tuple(name for name in course.marked if name in _names(work.info)),
+        tuple(name for name in course.marked if name in _names(work.info)), averaged=averaged,
+        dropped=dropped,
     )  # fmt: skip
 
 
@@ -221,7 +257,7 @@ def _proxies(info: mne.Info, options: CleaningOptions) -> list[str]:
         if match is None:
             raise ChannelError(
                 f"the channel {name!r} that is to stand in for EOG is not there; the channels are "
-                f"{', '.join(info['ch_names'][:12])}"
+                f"{listed(info['ch_names'])}"
             )
     return [name for name in found if name is not None]
 
@@ -300,7 +336,7 @@ def _before(epochs: mne.BaseEpochs, options: CleaningOptions) -> np.ndarray:
     counted = [i for i in eeg if info["ch_names"][i] in named]
     # a bad channel would spread over all; a bad one that was named as reference stays what was asked for
     counted = [i for i in counted if info["ch_names"][i] not in bads] or counted
-    if counted:
+    if counted and not (everyone and len(counted) < 2):
         X[:, eeg] -= X[:, counted].mean(axis=1, keepdims=True)
     return X[:, _data(info)]
 
@@ -311,62 +347,22 @@ def _check_reference(info: mne.Info, options: CleaningOptions) -> None:
     if options.reference is None or isinstance(options.reference, str) or not eeg:
         return
     if missing := [name for name in options.reference if name not in eeg or name in options.eog]:
-        raise ChannelError(
-            f"the reference {missing[0]!r} is not among the EEG channels {', '.join(eeg[:12])}; name others"
-        )
+        raise ChannelError(f"the reference {missing[0]!r} is not among the EEG channels {listed(eeg)}; name others")
 
 
-def _output_reference(epochs: mne.BaseEpochs, options: CleaningOptions) -> None:
-    if options.reference is None or not _eeg(epochs.info):
-        return
+def _output_reference(epochs: mne.BaseEpochs, options: CleaningOptions, notes: list[str]) -> bool:
+    """Re-reference what came out; whether it is in average reference."""
+    eeg = [name for name in (epochs.ch_names[i] for i in _eeg(epochs.info)) if name not in epochs.info["bads"]]
     names = options.reference
+    if names is None or not _eeg(epochs.info):
+        return options.average_first and len(eeg) > 1
+    if names == "average":
+        if told := average_note(len(eeg)):
+            notes.append(told)
+        if len(eeg) < 2:  # of one channel nothing would be left
+            return False
     epochs.set_eeg_reference(names if isinstance(names, str) else list(names), projection=False, verbose="error")
-
-
-def _interpolate(
-    epochs: mne.BaseEpochs, cells: np.ndarray, notes: list[str]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Fill bad channels and bad channels of single epochs; names of what was filled everywhere, and of what was not."""
-    info = epochs.info
-    names, bads = _names(info), list(info["bads"])
-    everywhere = np.isin(names, bads)
-    wanted = cells | everywhere
-    if not wanted.any():
-        return (), ()
-    picks = _data(info)
-    types = [info.get_channel_types()[i] for i in picks]
-    positions = np.full((len(picks), 3), np.nan)
-    if eeg := _eeg(info):
-        found = sphere_positions(info, eeg)
-        if found is not None:
-            positions[np.isin(picks, eeg)] = found
-    fields = None
-    if {"mag", "grad"} & set(types):
-        import json
-
-        import mne
-
-        fields = json.dumps(mne.pick_info(info, picks).to_json_dict())
-    fill = interpolator(types, positions, fields, "auto")
-    data = epochs.get_data(picks=picks, copy=True)
-    # the mean of the others would be zero in average reference: such a channel stays as it is, and marked
-    fillable = wanted & ~np.isin(types, fill.by_mean)
-    left = fill(data, fillable) | (wanted & ~fillable)
-    epochs._data[:, picks] = data
-    if fill.by_mean:
-        notes.append(
-            "electrode positions are not known, so bad channels were not interpolated; give --montage, or names of the "
-            "10-05 system"
-        )
-    unfilled = tuple(name for name, mask in zip(names, left.any(axis=0) & everywhere, strict=True) if mask)
-    if left[:, ~everywhere].any():
-        notes.append("some channels of single epochs were left as they are: they could not be interpolated")
-    cells &= ~left
-    if unfilled:
-        why = "no positions" if fill.by_mean else "too few good channels"
-        notes.append(f"{', '.join(unfilled)} could not be interpolated ({why}) and stay marked bad")
-    epochs.info["bads"] = [name for name in bads if name in unfilled or name not in names]
-    return tuple(name for name in names if name in bads and name not in unfilled), unfilled
+    return names == "average"
 
 
 def _number(epochs: mne.BaseEpochs, kept: np.ndarray) -> None:

@@ -12,6 +12,7 @@ from neurosig.core.errors import UsageError
 from neurosig.core.signals import Processing
 from neurosig.preprocessing.faster_course import STEPS
 from neurosig.preprocessing.faster_ica import ICA_METHODS
+from neurosig.preprocessing.faster_judged import check_judge_in
 from neurosig.preprocessing.faster_outliers import VARIANTS, Rule
 
 __all__ = ["CleaningOptions"]
@@ -51,8 +52,14 @@ class CleaningOptions:
     eog_proxy : tuple of str
         EEG channels that stand in where there is no EOG channel, such as "Fp1", in any spelling; all must be there.
     average_first : bool
-        Judge single channels in average reference, as the authors' program does. By default, as in `FASTER`, the
-        average serves the components alone, and single channels are judged in the reference of the recording.
+        Judge channels of single trials in average reference, as the authors' program does. By default, as in `FASTER`,
+        the average serves the components, and these are judged in the reference of the recording.
+    judge_in : {"auto", "average", "recorded"}
+        Reference in which channels are compared over all trials, see `find_bad_channels`: "auto" is the average for
+        "mended" with sixteen EEG channels and no `reference_position`, else that of the recording.
+    reference_position : str, optional
+        The electrode that the recording refers to, a channel or a site of the 10-05 system such as "A2": the effect of
+        the distance to it is taken out of the scores.
     reference : "average", tuple of str, or None
         Reference of the cleaned EEG; None keeps that of the recording (with `average_first`, the average).
     autoreject : bool
@@ -85,6 +92,8 @@ class CleaningOptions:
     reference: str | tuple[str, ...] | None = "average"
     autoreject: bool = False
     random_state: int = 0
+    judge_in: str = "auto"
+    reference_position: str | None = None
 
     def __post_init__(self):
         for name in ("steps", "eog", "eog_proxy"):
@@ -95,6 +104,7 @@ class CleaningOptions:
             raise UsageError(f"variant must be one of {', '.join(VARIANTS)}, got {self.variant!r}")
         if self.ica not in ICA_METHODS:
             raise UsageError(f"ica must be one of {', '.join(ICA_METHODS)}, got {self.ica!r}")
+        check_judge_in(self.judge_in, self.reference_position)
         if isinstance(self.reference, str) and self.reference != "average":
             raise UsageError(f"reference must be 'average', names of channels or None, got {self.reference!r}")
         if self.reference is not None and not len(self.reference):

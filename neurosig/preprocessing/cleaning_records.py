@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig._version import __version__
-from neurosig.core.errors import InputError
+from neurosig.core.errors import InputError, NeurosigError
 from neurosig.core.files import atomic_path, atomic_write
 from neurosig.core.source import source_digest
 from neurosig.preprocessing.cleaning import Cleaned, CleaningOptions
@@ -59,6 +59,8 @@ class Outcome:
     replaced : bool
         Whether it took the place of an earlier cleaning: of the same recording by other software, or, with
         `overwrite`, of whatever was there.
+    trace : str
+        Where in the program it failed, if that was by a defect; no page or record holds it.
     """
 
     source: Source
@@ -67,6 +69,7 @@ class Outcome:
     record: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     replaced: bool = False
+    trace: str = ""
 
 
 def files_of(source: Source, out: Path, page: bool) -> dict[str, Path]:
@@ -96,9 +99,9 @@ def all_there(record: Mapping[str, Any], files: Mapping[str, Path]) -> bool:
 
 
 def how_read(source: Source) -> dict[str, Any]:
-    """What makes trials of a recording beside the options of its cleaning: which events, or which windows."""
+    """What makes trials of a recording beside the options of its cleaning: events or windows, and channels left out."""
     stated = source.reading().get("options", {})
-    return {name: stated.get(name) for name in ("events", "window")}
+    return {name: stated.get(name) or None for name in ("events", "window", "drop")}
 
 
 def held_by_another(files: Mapping[str, Path], whose: str) -> str:
@@ -118,31 +121,83 @@ def held_by_another(files: Mapping[str, Path], whose: str) -> str:
 
 
 def sweep(files: Mapping[str, Path]) -> None:
-    """Take away what a killed run left half written."""
+    """Take away what a killed run left half written, or without the record that says it is whole."""
+    if not files["record"].exists():
+        _discard(files)
     for path in files.values():
         for box in path.parent.glob(f".{path.name}.*.partial"):
             shutil.rmtree(box, ignore_errors=True)
 
 
-def store(cleaned: Cleaned, record: dict[str, Any], files: Mapping[str, Path], report: Report | None) -> None:
-    """Write what came out, the record last: it says that the work is done."""
+def _discard(files: Mapping[str, Path]) -> None:
+    for path in files.values():
+        path.unlink(missing_ok=True)
+
+
+def store(
+    cleaned: Cleaned, record: dict[str, Any], files: Mapping[str, Path], report: Report | None
+) -> dict[str, Path]:
+    """Write what came out, the record last: it says that the work is done.
+
+    Parameters
+    ----------
+    cleaned : Cleaned
+        The cleaning; names and dates are taken out of its header.
+    record : dict
+        Of it; gets the sizes of the files.
+    files : dict of str to Path
+        Where.
+    report : callable or None
+        Draws the page. Where it meets a defect, the trials are stored all the same and the record notes it.
+
+    Returns
+    -------
+    dict of str to Path
+        What was written.
+
+    Raises
+    ------
+    InputError
+        The trials do not fit one file.
+    StorageError
+        Something could not be written. Nothing is left then that could be taken for a result.
+    """
     epochs = cleaned.epochs
     if epochs.get_data(copy=False).nbytes / 2 > _FIF_LIMIT:
         raise InputError("the cleaned trials fill more than one FIF file (2 GB); use a lower rate or shorter trials")
     _anonymise(epochs)
     _tell_origin(epochs, record)
     files["record"].unlink(missing_ok=True)  # an earlier one would vouch for files that are no longer its own
-    with atomic_path(files["epochs"]) as temporary:
-        epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
+    try:
+        return _write(cleaned, record, files, report)
+    except BaseException:
+        _discard(files)
+        raise
+
+
+def _write(
+    cleaned: Cleaned, record: dict[str, Any], files: Mapping[str, Path], report: Report | None
+) -> dict[str, Path]:
     import mne
 
+    epochs, written = cleaned.epochs, dict(files)
+    with atomic_path(files["epochs"]) as temporary:
+        epochs.save(temporary, fmt="single", overwrite=True, verbose="error")
     averages = [epochs[name].average(picks="all") for name in epochs.event_id if len(epochs[name])]
     with atomic_path(files["average"]) as temporary:
         mne.write_evokeds(temporary, averages, overwrite=True, verbose="error")
     if report is not None:
-        report(cleaned, record, files["report"])
-    record["files"] = {path.name: path.stat().st_size for name, path in files.items() if name != "record"}
+        try:
+            report(cleaned, record, files["report"])
+        except (NeurosigError, OSError, MemoryError):
+            raise
+        except Exception as error:  # the page is drawn from what was cleaned well
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            record["notes"].append(f"the page could not be drawn ({told}); the same call cleans again and tries it")
+            written.pop("report").unlink(missing_ok=True)
+    record["files"] = {path.name: path.stat().st_size for name, path in written.items() if name != "record"}
     atomic_write(files["record"], json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return written
 
 
 def _anonymise(epochs: mne.BaseEpochs) -> None:
@@ -166,9 +221,10 @@ def _tell_origin(epochs: mne.BaseEpochs, record: Mapping[str, Any]) -> None:
     with mne.use_log_level("error"):
         epochs.metadata = table
     options = record["options"]
-    averaged = options["reference"] == "average" or (options["reference"] is None and options["average_first"])
-    named = "average" if averaged else ", ".join(options["reference"] or ()) or reference_of(epochs.info)
-    set_provenance(epochs.info, f"neurosig preprocess {__version__}", named if "eeg" in epochs else None)
+    others = () if isinstance(options["reference"], str) else options["reference"] or ()
+    named = "average" if record["average_reference"] else ", ".join(others) or reference_of(epochs.info)
+    reference = named if "eeg" in epochs else None
+    set_provenance(epochs.info, f"neurosig preprocess {__version__}", reference, options["steps"])
 
 
 def record_of(
@@ -189,6 +245,7 @@ def record_of(
         "versions": dict(software),
         "options": options.to_dict(),
         "reading": how_read(source),
+        "average_reference": cleaned.averaged,
         "sfreq": float(info["sfreq"]),
         "n_times": len(epochs.times),
         "channels": list(cleaned.ch_names),
@@ -202,12 +259,16 @@ def record_of(
             "channels_marked": list(cleaned.marked),
             "trials": n_trials,
             "trials_kept": len(cleaned.kept),
+            "trials_lost": cleaned.lost,
             "trials_dropped": sorted(set(range(n_trials)) - set(cleaned.kept.tolist())),
             "components": None if components is None else len(components.items),
             "components_removed": [] if components is None else list(components.bads),
             "cells_interpolated": int(cleaned.cells.sum()),
-            "cells": int(cleaned.cells.size),
+            "cells": len(cleaned.kept) * (n_channels - len(cleaned.interpolated) - len(cleaned.not_interpolated)),
         },
+        "dropped": [
+            {"trial": trial, "event": event, "onset": onset} for trial, (event, onset) in cleaned.dropped.items()
+        ],
         "autoreject": cleaned.autoreject,
         "notes": list(cleaned.notes),
         "stages": {name: _stage(outliers) for name, outliers in cleaned.found.items()},

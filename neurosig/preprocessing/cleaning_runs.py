@@ -15,6 +15,7 @@ recording, nothing is touched: one person's results never take the place of anot
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from neurosig._version import __version__
 from neurosig.core.errors import NeurosigError, NoEventsError, UsageError
 from neurosig.core.files import atomic_write, check_writable, digest
 from neurosig.core.locks import exclusive
+from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
 from neurosig.preprocessing.cleaning import CleaningOptions, clean_raw
 from neurosig.preprocessing.cleaning_cohort import find_cohort_outliers, refuse_other_options
@@ -106,6 +108,7 @@ def preprocess(
         for place, source in enumerate(sources)
     )
     # handed out one by one: what waits is a path, what is worked on is one recording a process
+    done: dict[int, Outcome] = {}
     pool = Parallel(n_jobs=n_jobs, return_as="generator_unordered", pre_dispatch="n_jobs")
     try:
         with exclusive(out, "neurosig preprocess"):
@@ -113,7 +116,10 @@ def preprocess(
             if not overwrite:
                 refuse_other_options(out, sources, options)
             made = progress_bar(pool(work), total=len(sources), desc="cleaning", unit="recording", show=progress)
-            done = dict(made)
+            done.update(made)  # as they come: Ctrl-C leaves those that are there
+    except KeyboardInterrupt:
+        logger.warning("stopped after %d of %d recordings; what is done is stored", len(done), len(sources))
+        raise
     except TerminatedWorkerError as error:
         raise NeurosigError(
             "a worker was stopped from outside, most often for want of memory; what is finished is stored: give the "
@@ -146,10 +152,10 @@ def _clean_one(
             )
         replaced = files["record"].exists()
         sweep(files)
-        cleaned = clean_raw(source.read(), options, source.on_nan)
+        cleaned = clean_raw(source.read(), options, source.on_nan, source.montage)
         record = {"recording": whose, "key": key, **record_of(source, cleaned, options, content, software)}
-        store(cleaned, record, files, report)
-        return place, Outcome(source, "cleaned", files, record, replaced=replaced)
+        written = store(cleaned, record, files, report)
+        return place, Outcome(source, "cleaned", written, record, replaced=replaced)
     except MemoryError:
         return place, Outcome(source, "failed", error="not enough memory; use fewer jobs or a lower rate")
     except NoEventsError as error:
@@ -157,9 +163,8 @@ def _clean_one(
     except NeurosigError as error:
         return place, Outcome(source, "failed", error=_anonymous(str(error), source))
     except Exception as error:  # one recording that meets a defect must not stop the others
-        return place, Outcome(
-            source, "failed", error=_anonymous(f"internal error: {type(error).__name__}: {error}", source)
-        )
+        told = _anonymous(f"internal error: {type(error).__name__}: {error}", source)
+        return place, Outcome(source, "failed", error=told, trace=traceback.format_exc())
 
 
 def _describe(out: Path) -> None:

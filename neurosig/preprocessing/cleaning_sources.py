@@ -68,6 +68,11 @@ class Source:
         """What to do with NaN in part of a channel, see `ReadOptions`."""
         return "raise" if self.recording is None else self.recording.options.on_nan
 
+    @property
+    def montage(self) -> str | None:
+        """The standard montage that it is read with, where one was named."""
+        return None if self.recording is None else self.recording.options.montage
+
     def identity(self) -> Any:
         """JSON-like content by which the recording is known again: the file's sum and which of its trials."""
         if self.recording is None:

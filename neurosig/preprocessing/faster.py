@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from neurosig.core.errors import InputError
 from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.registry import register
 from neurosig.preprocessing.faster_cells import find_bad_channels_in_epochs
@@ -65,7 +66,7 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     eog : str, int or sequence of them, optional
         EOG channels, beside those that are so by type. They serve the components and are passed on unchanged.
     eog_proxy : str or sequence of str
-        EEG channels that stand in where there is no EOG channel, such as "Fp1".
+        EEG channels that stand in where there is no EOG channel, such as "Fp1", in any spelling.
     reference_position : str, True or None
         One electrode that all channels refer to: its name (a channel, or a site of the 10-05 system), or True for the
         position in the channels' ``loc[3:6]``. The effect of the distance to it is taken out of the scores.
@@ -361,6 +362,9 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
     def clean(self, X: Any, y: Any = None) -> Any:
         """Clean epochs and drop those that are outliers by the standards of the training epochs.
 
+        With `y` this is what imbalanced-learn calls ``fit_resample``, but for the fit: a transformer of scikit-learn
+        cannot drop trials in a pipeline, so call it before the decoder, on training trials.
+
         Parameters
         ----------
         X : mne.Epochs, or array of shape (n_epochs, n_channels, n_times)
@@ -374,10 +378,19 @@ class FASTER(OneToOneFeatureMixin, TransformerMixin, Learned):
             Clean signals of the epochs that are kept, as epochs where `X` was epochs.
         y : array
             What goes with them; only where `y` was given.
+
+        Raises
+        ------
+        InputError
+            If there are more or fewer labels than epochs.
+        ChannelError
+            If epochs have other channels than those that were fitted.
         """
         import mne
 
         X = joined_epochs(X)
+        if y is not None and len(y) != len(X):
+            raise InputError(f"expected one label for each of {len(X)} epochs, got {len(y)}; give y for these epochs")
         kept = self.epoch_weights(X) > 0
         clean = self.transform(X)
         if isinstance(X, mne.BaseEpochs):

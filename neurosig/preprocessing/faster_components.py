@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neurosig.core.errors import ChannelError, InputError, UsageError
+from neurosig.core.channel_names import listed
+from neurosig.core.errors import InputError, UsageError
 from neurosig.preprocessing.faster_ica import Decomposition
 from neurosig.preprocessing.faster_metrics import series_scores
 from neurosig.preprocessing.faster_outliers import Outliers, Rule, refuse_without_metrics
-from neurosig.preprocessing.faster_signals import NO_RATE, Recorded, channels_of, tell_skipped
+from neurosig.preprocessing.faster_signals import NO_RATE, Recorded, channels_of, spelled, tell_skipped
 from neurosig.preprocessing.faster_spectrum import bin_powers, line_noise_problem, power_kernels, welch_segment
 
 if TYPE_CHECKING:
@@ -102,8 +103,9 @@ def bad_components(
     eog_proxy: str | Sequence[str] = (),
     band: tuple[float, float] | None = None,
     epochs: np.ndarray | None = None,
+    lost: Sequence[str] = (),
 ) -> Outliers:
-    """Stage 3 on signals that were read; see `find_bad_components`."""
+    """Stage 3 on signals that were read; see `find_bad_components`. `lost` are proxies that were found bad before."""
     sources = decomposition.sources(signals, epochs)
     skipped: dict[str, str] = {}
     wanted = set(rule.metrics)
@@ -122,13 +124,16 @@ def bad_components(
         except InputError as error:
             skipped["spectral_slope"] = str(error)
     if "eog_correlation" in wanted:
-        channels = signals.eog() or [_find(name, signals.ch_names) for name in channels_of(eog_proxy)]
+        channels = signals.eog() or [_find(str(name), signals.ch_names) for name in channels_of(eog_proxy)]
         if channels:
             chosen = slice(None) if epochs is None else epochs
             eyes = np.stack([signals.X[chosen, i].reshape(-1).astype(np.float64) for i in channels])
             correlation = _correlate(eyes, sources)
             # mne-faster keeps the sign and judges each EOG channel on its own
             found["eog_correlation"] = correlation if rule.variant == "mne" else np.abs(correlation).max(axis=0)
+        elif lost:
+            are = "is bad itself" if len(lost) == 1 else "are bad themselves"
+            skipped["eog_correlation"] = f"{listed(lost)}, named in place of EOG, {are}; name others near the eyes"
         else:
             skipped["eog_correlation"] = "there are no EOG channels; name one as eog or eog_proxy"
     scores = {metric: found[metric] for metric in rule.metrics if metric in found}
@@ -177,6 +182,4 @@ def _correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _find(name: str, ch_names: Sequence[str]) -> int:
-    if name not in ch_names:
-        raise ChannelError(f"the channel {name!r}, named to stand in for the EOG, is not among the channels")
-    return list(ch_names).index(name)
+    return list(ch_names).index(spelled(name, ch_names, "named to stand in for the EOG"))

@@ -14,7 +14,7 @@ from neurosig.preprocessing.faster_components import bad_components
 from neurosig.preprocessing.faster_ica import Decomposition, apply_matrix, fit_decomposition
 from neurosig.preprocessing.faster_metrics import cell_scores
 from neurosig.preprocessing.faster_outliers import Outliers, Rule
-from neurosig.preprocessing.faster_signals import Recorded, channels_of, computable
+from neurosig.preprocessing.faster_signals import Recorded, channels_of, computable, spelled
 from neurosig.preprocessing.faster_stages import bad_channels, bad_epochs
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Course", "cleaned_epochs", "describe", "take_steps"]
 
 STEPS = ("channels", "epochs", "components", "channels_in_epochs")
+_STAND_IN = "named to stand in for the EOG"
 
 
 @dataclass
@@ -101,8 +102,8 @@ def take_steps(
         One electrode that all channels refer to, see `find_bad_channels`.
     average_first : bool
         Whether the average of the good EEG channels is taken off after the second stage, as the authors' program does,
-        so that channels of single epochs are judged in average reference. By default the average serves the decomposition alone
-        ("mne": not even that), and `clean` stays in the reference of the recording.
+        so that channels of single epochs are judged in average reference. By default the average serves the
+        decomposition alone ("mne": not even that), and `clean` stays in the reference of the recording.
     decompose : dict, optional
         Options of `fit_decomposition`; its reference follows from `average_first`.
     eog_proxy : str or sequence of str
@@ -153,10 +154,13 @@ def take_steps(
         if len(good) < 2 or len(kept) * signals.X.shape[2] < 2:
             notes.append("components need two channels and two samples at least; the step was left out")
         else:
-            proxies = [name for name in channels_of(eog_proxy) if name not in bad]
+            candidates = () if signals.eog() else channels_of(eog_proxy)
+            named = [spelled(str(name), signals.ch_names, _STAND_IN) for name in candidates]
+            proxies = [name for name in named if name not in bad]
+            lost = [name for name in named if name in bad]
             rule = rules["components"]
             how = {**(decompose or {}), "reference": not average_first and rule.variant != "mne"}
-            _take_components_out(course, signals, rule, how, proxies)
+            _take_components_out(course, signals, rule, how, proxies, lost)
     if single is not None:
         if shared:
             cells = {name: values[kept] for name, values in cells.items()}
@@ -236,12 +240,17 @@ def cleaned_epochs(epochs: mne.BaseEpochs, clean: np.ndarray, bads: list[str], a
 
 
 def _take_components_out(
-    course: Course, signals: Recorded, rule: Rule, decompose: dict[str, Any], eog_proxy: Sequence[str]
+    course: Course,
+    signals: Recorded,
+    rule: Rule,
+    decompose: dict[str, Any],
+    eog_proxy: Sequence[str],
+    lost: Sequence[str],
 ) -> None:
     kept = _with(signals, course.clean)
     decomposition = fit_decomposition(kept, bads=course.bads, **decompose)
     course.decomposition = decomposition
-    course.found["components"] = bad_components(decomposition, kept, rule, eog_proxy=eog_proxy)
+    course.found["components"] = bad_components(decomposition, kept, rule, eog_proxy=eog_proxy, lost=lost)
     if len(course.removed):
         matrix, offset = decomposition.removal(course.removed, [signals.ch_types[i] for i in course.good])
         course.clean[:, course.good] = apply_matrix(matrix, offset, course.clean[:, course.good])

@@ -20,8 +20,8 @@ __all__ = ["JUDGE_IN", "check_judge_in", "faint_channels", "in_average", "mean_s
 
 JUDGE_IN = ("auto", "average", "recorded")
 FEWEST_FOR_AVERAGE = 16  # EEG channels; the average of fewer is no neutral reference, and one bad channel is much of it
-# Electrodes beside the reference keep about half of the usual amplitude, those without contact a tenth and less
-_FAINT = 0.25
+# Electrodes beside the reference keep about half of the usual amplitude (EEGMMIDB), those without contact far less
+_FAINT = 0.125
 
 
 def check_judge_in(judge_in: str, reference: Any = None) -> None:
@@ -88,7 +88,7 @@ def mean_signal(X: np.ndarray, channels: np.ndarray) -> np.ndarray:
 
 
 def faint_channels(X: np.ndarray, picks: np.ndarray, compared: np.ndarray) -> np.ndarray:
-    """Channels whose amplitude in the reference of the recording is less than a quarter of the others'.
+    """Channels whose amplitude in the reference of the recording is less than an eighth of the others'.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def faint_channels(X: np.ndarray, picks: np.ndarray, compared: np.ndarray) -> np
     Returns
     -------
     array of bool of shape (n_picks,)
-        The faint ones: their median distance from the median is below a quarter of its median over channels.
+        The faint ones: their median distance from the median is below an eighth of its median over channels.
     """
     found = np.zeros(len(picks), dtype=bool)
     places = np.flatnonzero(compared)

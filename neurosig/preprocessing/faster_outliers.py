@@ -50,9 +50,9 @@ class Outliers:
     scores, z, flags : dict of str to array
         The value, its z-score, and whether it lies beyond the threshold, of each item in each metric: shape (n_items,),
         for channels in epochs (n_epochs, n_items). Channels that were left out have a score of NaN. With several EOG
-        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have three further rows, for
+        channels, "eog_correlation" of the variant "mne" has one row for each. ``flags`` may have further rows, for
         channels without a score: "dead", for those without a signal, "marked", for those that were known to be bad, and
-        "faint", for those with less than a quarter of the usual amplitude.
+        "faint", for those with less than an eighth of the usual amplitude.
     bad : array of bool
         The united decision, of the shape of one metric's flags.
     threshold : dict of str to float

@@ -59,9 +59,10 @@ def _place(info: mne.Info, name: str) -> np.ndarray:
     """Position of a channel by its name, in any spelling, or of a site of the 10-05 system, in the head's frame."""
     import mne
 
-    spelled = {canonical_name(other): other for other in info["ch_names"]} | {other: other for other in info["ch_names"]}
-    if (found := spelled.get(name, spelled.get(canonical_name(name)))) is not None:
-        return info["chs"][info["ch_names"].index(found)]["loc"][:3]
+    spelled = [name] if name in info["ch_names"] else info["ch_names"]
+    for place, other in enumerate(info["ch_names"]):
+        if other in spelled and canonical_name(other) == canonical_name(name):
+            return info["chs"][place]["loc"][:3]
     montage = mne.channels.make_standard_montage(montage_name("standard_1005"))
     sites = {canonical_name(site): site for site in montage.ch_names}
     if (site := sites.get(canonical_name(name))) is None:

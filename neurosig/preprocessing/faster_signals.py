@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from neurosig.core.channel_names import listed
 from neurosig.core.channels import canonical_name, montage_name
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.joined_epochs import joined_epochs
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATA_TYPES", "DRIFT_SECONDS", "NO_RATE", "Recorded", "channels_of", "computable", "correct_for_reference",
-    "located", "need_channels", "same_rate", "standard_info", "tell_skipped",
+    "located", "need_channels", "same_rate", "spelled", "standard_info", "tell_skipped",
 ]  # fmt: skip
 
 DATA_TYPES = ("eeg", "mag", "grad", "seeg", "ecog", "dbs")
@@ -225,11 +226,40 @@ def channels_of(given: str | int | Sequence[Any] | None) -> tuple[Any, ...]:
     return () if given is None else (given,) if isinstance(given, str | int | np.integer) else tuple(given)
 
 
+def spelled(name: str, ch_names: Sequence[str], what: str) -> str:
+    """A channel as the signals spell it, from a name in any spelling ("fp1" is "Fp1").
+
+    Parameters
+    ----------
+    name : str
+        What was given.
+    ch_names : sequence of str
+        The channels.
+    what : str
+        What it is for, for the error.
+
+    Returns
+    -------
+    str
+        One of `ch_names`.
+
+    Raises
+    ------
+    ChannelError
+        It is none of them.
+    """
+    if name in ch_names:
+        return name
+    wanted = canonical_name(name)
+    for there in ch_names:
+        if canonical_name(there) == wanted:
+            return there
+    raise ChannelError(f"the channel {name!r}, {what}, is not among the channels {listed(ch_names)}")
+
+
 def _position(channel: str | int, names: tuple[str, ...]) -> int:
     if isinstance(channel, str):
-        if channel not in names:
-            raise ChannelError(f"the EOG channel {channel!r} is not among the channels")
-        return names.index(channel)
+        return names.index(spelled(channel, names, "named as EOG"))
     if not -len(names) <= channel < len(names):
         raise ChannelError(f"the EOG channel {channel} is not one of {len(names)} channels")
     return int(channel) % len(names)
@@ -288,7 +318,8 @@ def _tell_missing(stages: Iterable[Outliers]) -> None:
     for stage in stages:
         for metric, why in stage.skipped.items():
             if metric == "eog_correlation":
-                parts.append("EOG correlation is left out: there are no EOG channels; pass eog or eog_proxy")
+                told = why.replace("; name one as eog", "; pass eog")
+                parts.append(f"EOG correlation is left out: {told}")
             elif why == NO_RATE and metric != "line_noise":
                 without_rate[metric.replace("_", " ")] = None
     if without_rate:

@@ -106,10 +106,10 @@ def find_bad_channels(
     "drift" is the same of means over a quarter of a second. "mended" looks three times, the published programs once.
 
     An electrode near the reference electrode carries little and is no worse for that. The paper [1]_ takes the distance
-    to the reference out of the scores, for which its place must be known. Where it is not, "mended" compares channels in
-    their average, from which, as in [2]_, those that are found bad are left out, up to three times. In that reference a
-    channel without contact shows what the others share: what is left below a quarter of the usual amplitude in the
-    reference of the recording is flagged as "faint".
+    to the reference out of the scores, for which its place must be known. Where it is not, "mended" compares channels
+    in their average, from which, as in [2]_, those that are found bad are left out, up to three times. In that
+    reference a channel without contact shows what the others share: one with less than an eighth of the usual amplitude
+    in the reference of the recording is flagged as "faint".
 
     References
     ----------

@@ -64,7 +64,9 @@ def sphere_positions(info: mne.Info, picks: Sequence[int]) -> np.ndarray | None:
         return None
     if len(np.unique(positions, axis=0)) < len(positions) or len(positions) < 4:
         return None
-    if not info["dig"]:  # positions without digitised points: they are the points
+    points = info["dig"] or ()
+    if not points or not all(np.isfinite(point["r"]).all() for point in points):
+        # none were digitised, or a channel without a place left a point without one: the positions are the points
         names = [info["ch_names"][i] for i in picks]
         info = mne.create_info(names, 1.0, "eeg", verbose="error")
         montage = mne.channels.make_dig_montage(dict(zip(names, positions, strict=True)), coord_frame="head")

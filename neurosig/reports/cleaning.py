@@ -19,6 +19,8 @@ from neurosig.reports.cleaning_words import (
     STAGES,
     because,
     count,
+    events_in_words,
+    lost_in_words,
     options_in_words,
     percent,
     reason,
@@ -67,17 +69,18 @@ def write_recording_report(cleaned: Cleaned, record: Mapping[str, Any], path: st
             for name in ("Subject", "session", "task", "run")
             if record.get(name.lower())
         ),
-        lede=f"{summary['channels']} channels at {record['sfreq']:g} Hz; {count(summary['trials'], 'trial')}: "
-        + ", ".join(f"{each['cut']} × {name}" for name, each in record["events"].items()),
+        lede=f"{count(summary['channels'], 'channel')} at {record['sfreq']:g} Hz; {count(summary['trials'], 'trial')}: "
+        + ", ".join(f"{each['cut']} × {name}" for name, each in record["events"].items())
+        + lost_in_words(summary.get("trials_lost", 0)),
         finding=_finding(record),
         table=_table(record),
         notices=_notices(record),
-        reasons=_reasons(stages, summary.get("channels_marked", ())),
+        reasons=_reasons(stages, summary.get("channels_marked", ()), record.get("dropped", ())),
         shown=_REASONS_SHOWN,
         pictures=_pictures(cleaned, record),
         stage_pictures=_stage_pictures(stages),
         components=_components(cleaned, stages.get("components")),
-        settings=options_in_words(record["options"]),
+        settings=[("Events", events_in_words([record])), *options_in_words(record["options"])],
         facts=[
             ("Content", record["content"][:16]),
             ("Versions", [f"{name} {number}" for name, number in record["versions"].items()]),
@@ -97,7 +100,8 @@ def _finding(record: Mapping[str, Any]) -> str:
     if summary["components"] is not None:
         parts.append(f"{len(summary['components_removed'])} of {count(summary['components'], 'component')} removed")
     if "channels_in_epochs" in record["stages"]:
-        parts.append(f"{percent(summary['cells_interpolated'], summary['cells'])} of the rest mended trial by trial")
+        rest = percent(summary["cells_interpolated"], summary["cells"])
+        parts.append(f"{rest} of good channels in kept trials mended there")
     return "; ".join(parts) + "."
 
 
@@ -140,7 +144,9 @@ def _notices(record: Mapping[str, Any]) -> list[dict[str, str]]:
     ]
 
 
-def _reasons(stages: Mapping[str, Any], marked: Iterable[str]) -> list[dict[str, Any]]:
+def _reasons(
+    stages: Mapping[str, Any], marked: Iterable[str], dropped: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """Everything that was removed, the clearest first within its stage."""
     looked_at = stages.get("channels", {}).get("bad", [])
     rows = [
@@ -159,7 +165,8 @@ def _reasons(stages: Mapping[str, Any], marked: Iterable[str]) -> list[dict[str,
             ]
         else:
             word = {"channels": "Channel", "epochs": "Trial", "components": "Component IC"}[name]
-            found = [(f"{word} {item}", because(stage, item)) for item in stage["bad"]]
+            more = {each["trial"]: _whose(each) for each in dropped} if name == "epochs" else {}
+            found = [(f"{word} {item}{more.get(item, '')}", because(stage, item)) for item in stage["bad"]]
         found.sort(key=lambda entry: -max((abs(z) for _, z in entry[1] if z is not None), default=99))
         rows += [
             {
@@ -173,11 +180,18 @@ def _reasons(stages: Mapping[str, Any], marked: Iterable[str]) -> list[dict[str,
     return rows
 
 
+def _whose(trial: Mapping[str, Any]) -> str:
+    """A trial's event and time, in brackets."""
+    at = "" if trial["onset"] is None else f", {trial['onset']:.1f} s"
+    return f" ({trial['event']}{at})"
+
+
 def _pictures(cleaned: Cleaned, record: Mapping[str, Any]) -> list[tuple[Any, str]]:
     epochs = cleaned.epochs
     info = epochs.info
-    types = [kind for kind in info.get_channel_types() if kind != "eog"]
     picks = np.array([info["ch_names"].index(name) for name in cleaned.ch_names])
+    every = info.get_channel_types()
+    types = [every[pick] for pick in picks]  # of the channels that were cleaned, not of others that are passed on
     scale, unit = _SCALE[types[0]]
     alike = np.array([kind == types[0] for kind in types])
     before = scale * cleaned.before[:, alike]

@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.files import atomic_write
+from neurosig.preprocessing.faster_rounds import largest_z
 from neurosig.reports import cleaning_figures as figures
 from neurosig.reports.cleaning_words import (
     FEW_TRIALS,
     MANY_CHANNELS,
     METRICS,
+    STATES,
     because,
     count,
+    events_in_words,
     options_in_words,
     percent,
     reason,
@@ -76,13 +79,21 @@ def write_cohort_report(
     stage = None if outliers is None else json.loads(json.dumps(outliers.to_dict(), default=_plain))
     subjects = list(dict.fromkeys(row["subject"] for row in done))
     counts = Counter(name for row in done for name in row["names"])
+    records = [outcome.record for outcome in outcomes if outcome.record]
+    filled = Counter(name for each in records for name in each["summary"]["channels_interpolated"])
     record = {
-        "recordings": [{key: value for key, value in row.items() if key not in ("label", "names")} for row in rows],
+        "recordings": [
+            {key: value for key, value in row.items() if key not in ("label", "names")}
+            | {"state": STATES.get(row["state"], row["state"])}
+            for row in rows
+        ],
         "outlier_subjects": stage,
         "outlier_subjects_note": note,
         "remarks": list(remarks),
         "options": options.to_dict(),
-        "channels_interpolated": dict(sorted(counts.items())),
+        "events": events_in_words(records),
+        "channels_bad": dict(sorted(counts.items())),
+        "channels_interpolated": dict(sorted(filled.items())),
     }
     csv = _csv(rows)
     page = write_page(
@@ -97,7 +108,7 @@ def write_cohort_report(
         left_out=left_out,
         pictures=_cohort_pictures(done, counts, stage),
         outliers=_outlier_rows(stage),
-        settings=options_in_words(options.to_dict()),
+        settings=[("Events", events_in_words(records) or "none"), *options_in_words(options.to_dict())],
         glossary=_glossary(stage),
         csv=csv,
     )
@@ -158,7 +169,10 @@ def _cohort_finding(
         parts.append(f"{percent(removed, components)} of components removed")
     if outliers is not None:
         named = ", ".join(map(str, outliers.bads))
-        parts.append(f"outlier subjects: {named}" if named else "no outlier among the subjects")
+        none = "no outlier among the subjects"
+        if not _can_find(outliers):
+            none = f"outlier subjects not tested ({len(outliers.items)} are too few)"
+        parts.append(f"outlier subjects: {named}" if named else none)
     if left_out:
         parts.append(f"{count(len(left_out), 'recording')} left out, without events to cut around")
     if failed:
@@ -188,7 +202,7 @@ def _cohort_notices(
         text += f"{', '.join(look[:8])}{more}."
         found.append({"level": "warning", "title": "Worth a look by eye.", "text": text})
     title = "Not all could be looked at or mended."
-    serious = serious_notes(row["notes"] for row in done)
+    serious = serious_notes([row["notes"] for row in done], [row["label"] for row in done])
     found += [{"level": "warning", "title": title, "text": f"{text}."} for text in serious]
     found += [{"level": "warning", "title": "Careful.", "text": f"{text[:1].upper()}{text[1:]}."} for text in remarks]
     if note:
@@ -197,8 +211,14 @@ def _cohort_notices(
     return found
 
 
+def _can_find(outliers: Outliers) -> bool:
+    """Whether any of so few subjects could have been beyond a threshold."""
+    ddof = 1  # of "mended" and "paper"; "mne" reaches less far
+    return any(largest_z(len(outliers.items), ddof) > outliers.threshold[metric] for metric in outliers.scores)
+
+
 _MEASURES = (
-    ("dropped_percent", "Trials dropped"), ("channels_percent", "Channels interpolated"),
+    ("dropped_percent", "Trials dropped"), ("channels_percent", "Channels bad"),
     ("components_percent", "Components removed"), ("cells_percent", "Channels mended in single trials"),
 )  # fmt: skip
 
@@ -217,8 +237,9 @@ def _cohort_pictures(
         told = ", ".join(f"{name} {n}" for name, n in Counter(counts).most_common(8))
         found.append((
             figure_svg(figures.plot_channel_rates(counts, len(done)), name="channels",
-                       description=f"How often each channel was interpolated: {told}."),
-            "A channel that is bad in many recordings points to the cap or the amplifier.",
+                       description=f"How often each channel was bad: {told}."),
+            "A channel that is bad in many recordings points to its electrode or the amplifier; neighbours with little "
+            "signal point to a reference electrode beside them.",
         ))  # fmt: skip
     if stage is not None:
         bad = ", ".join(map(str, stage["bad"])) or "none"
@@ -249,7 +270,10 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
         "components_removed", "dropped_percent", "channels_percent", "components_percent", "cells_percent",
         "bad_channels", "error",
     ]  # fmt: skip
-    table = pd.DataFrame([{**row, "bad_channels": " ".join(row["names"])} for row in rows]).reindex(columns=columns)
+    told = [
+        {**row, "bad_channels": " ".join(row["names"]), "state": STATES.get(row["state"], row["state"])} for row in rows
+    ]
+    table = pd.DataFrame(told).reindex(columns=columns)
     whole = ["trials", "trials_kept", "channels", "channels_bad", "components", "components_removed"]
     table[whole] = table[whole].astype("Int64")
     return table.to_csv(index=False, lineterminator="\n", float_format="%.3f")

@@ -282,7 +282,7 @@ def plot_cohort(rows: Sequence[Mapping[str, Any]], measures: Sequence[tuple[str,
 
 
 def plot_channel_rates(counts: Mapping[str, int], n: int) -> Figure:
-    """In how many recordings each channel was interpolated, most often first.
+    """In how many recordings each channel was bad, most often first.
 
     Parameters
     ----------
@@ -306,7 +306,7 @@ def plot_channel_rates(counts: Mapping[str, int], n: int) -> Figure:
         ax.grid(axis="y", visible=False)
         ax.set_ylim(len(shown) - 0.4, -0.6)
         ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-        ax.set_xlabel(f"recordings in which the channel was interpolated, of {n}")
+        ax.set_xlabel(f"recordings in which the channel was bad, of {n}")
     return figure
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 __all__ = [
-    "FEW_TRIALS", "MANY_CHANNELS", "METRICS", "STAGES", "because", "count", "options_in_words", "percent", "reason",
-    "serious_notes",
+    "FEW_TRIALS", "MANY_CHANNELS", "METRICS", "STAGES", "STATES", "because", "count", "events_in_words",
+    "lost_in_words", "options_in_words", "percent", "reason", "serious_notes",
 ]  # fmt: skip
 
+STATES = {"skipped": "done earlier"}  # what an outcome is called in files that are read without this program
 FEW_TRIALS, MANY_CHANNELS = 0.6, 0.2  # beyond these a recording is worth a look by eye
+_NAMED = 3  # recordings that a warning names
 _SERIOUS = (
     "cannot have a z-score", "positions are not known", "stay marked bad", "no place in the montage",
-    "held no numbers",
+    "held no numbers", "no others to be compared with", "blinks may stay", "average reference", "cleaned before",
+    "reference electrode may be near", "could not be drawn",
 )  # fmt: skip
 
 # stage: name, unit of what is counted, what is compared
@@ -41,6 +43,7 @@ METRICS = {
     "line_noise": ("Line noise", "power at 50 and 60 Hz"),
     "eog": ("Largest EOG", "largest deflection of the eye channels in the average"),
     "dead": ("No signal", "constant, or without numbers"),
+    "faint": ("Faint", "less than an eighth of the others' amplitude in the reference of the recording: no contact"),
     "marked": ("Marked bad", "marked before the cleaning, in the recording or as there were no numbers"),
 }
 
@@ -65,6 +68,12 @@ def because(stage: Mapping[str, Any], item: Any) -> list[tuple[str, float | None
 def count(n: int, noun: str) -> str:
     """``count(2, "trial")`` is "2 trials"."""
     return f"{n} {noun}{'' if n == 1 else 's'}"
+
+
+def lost_in_words(n: int) -> str:
+    """Trials that were not even cut, as the end of a sentence; empty where there are none."""
+    touch = "it touches" if n == 1 else "they touch"
+    return f"; {n} more not looked at: {touch} NaN or a span marked bad" if n else ""
 
 
 def percent(part: int, total: int) -> str:
@@ -100,7 +109,8 @@ def options_in_words(options: Mapping[str, Any]) -> list[tuple[str, str]]:
                        if options["variant"] == "mended" else options["max_iter"] or 1)),
         ("Components by", options["ica"]),
         ("Eyes", ", ".join(eyes) or "EOG channels of the recording, where there are any"),
-        ("Single channels judged in", "average reference" if options["average_first"] else "the recorded reference"),
+        ("Channels compared in", _judged(options)),
+        ("Channels of single trials in", "average reference" if options["average_first"] else "the recorded reference"),
         ("Reference", "as recorded" if reference is None else reference if isinstance(reference, str)
          else ", ".join(reference)),
         ("autoreject", "yes" if options["autoreject"] else "no"),
@@ -114,7 +124,71 @@ def _edge(value: float | None) -> str:
     return "open" if value is None else f"{value:g}"
 
 
-def serious_notes(notes: Iterable[Sequence[str]]) -> list[str]:
-    """Notes of recordings that a summary must not hide: nothing could be found, filled or kept; each once."""
-    counts = Counter(note for each in notes for note in dict.fromkeys(each) if any(word in note for word in _SERIOUS))
-    return [f"{note} ({count(n, 'recording')})" for note, n in counts.items()]
+def _judged(options: Mapping[str, Any]) -> str:
+    if (site := options.get("reference_position")) is not None:
+        return f"the recorded reference, less the effect of the distance to {site}"
+    judged = options.get("judge_in", "recorded")
+    if judged == "auto" and options["variant"] == "mended":
+        return "average reference of good channels, where there are sixteen; else the recorded reference"
+    return "average reference of good channels" if judged == "average" else "the recorded reference"
+
+
+def serious_notes(notes: Iterable[Sequence[str]], labels: Iterable[str] | None = None) -> list[str]:
+    """Notes of recordings that a summary must not hide: nothing could be found, filled or kept; each once.
+
+    Parameters
+    ----------
+    notes : iterable of sequence of str
+        Of each recording.
+    labels : iterable of str, optional
+        Their names, of which the first three are told.
+
+    Returns
+    -------
+    list of str
+        The notes, each with the recordings that it is of.
+    """
+    notes = list(notes)
+    names = [""] * len(notes) if labels is None else list(labels)
+    found: dict[str, list[str]] = {}
+    for each, name in zip(notes, names, strict=True):
+        for note in dict.fromkeys(each):
+            if any(word in note for word in _SERIOUS):
+                found.setdefault(note, []).append(name)
+    return [f"{note} ({_whose(whose, len(notes))})" for note, whose in found.items()]
+
+
+def _whose(names: Sequence[str], n: int) -> str:
+    told = count(len(names), "recording")
+    if len(names) == n > 1:
+        return f"all {told}"
+    if not names[0]:
+        return told
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{told}: {', '.join(names[:_NAMED])}{more}"
+
+
+def events_in_words(records: Sequence[Mapping[str, Any]]) -> str:
+    """Events that trials were cut around, and what they are called in the files.
+
+    Parameters
+    ----------
+    records : sequence of dict
+        Of recordings that were cleaned alike.
+
+    Returns
+    -------
+    str
+        Such as "left (T1), right (T2)"; empty where nothing was cleaned.
+    """
+    named: dict[str, str] = {}
+    for record in records:
+        reading = record.get("reading") or {}
+        codes = reading.get("events") or {}
+        for name in record["events"]:
+            code = codes.get(name, name)
+            code = "+".join(map(str, code)) if isinstance(code, list | tuple) else str(code)
+            window = reading.get("window")
+            what = f" of {window[0]:g} s" if window else "" if code == name else f" ({code})"
+            named.setdefault(name, what)
+    return ", ".join(name + what for name, what in named.items())

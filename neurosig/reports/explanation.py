@@ -43,7 +43,8 @@ def plot_explanation(explanation: Explanation, *, only_correct: bool = False) ->
         A row for each class that was explained. Left, the mean contribution of each channel as a map of the head, or as
         bars where positions are not known or not on the head; right, that of each moment. Blue (positive) speaks for
         the class of the row, vermilion (negative) against it. All rows share their scales. Titles say over how many
-        trials the mean is taken, and where they are too few (below 5) to be more than single trials.
+        trials the mean is taken, and where they are too few (below 5) to be more than single trials. Occlusion of whole
+        channels says nothing of moments, and that of moments nothing of channels: then there is one drawing a row.
 
     Raises
     ------
@@ -61,37 +62,55 @@ def plot_explanation(explanation: Explanation, *, only_correct: bool = False) ->
     info, reason = _located(explanation)
     n_channels = explanation.attributions.shape[1]
     height = 1.75 if info is not None else 0.8 + 0.17 * min(n_channels, _ROWS_OF_CHANNELS)
+    where, when, what = _told_apart(explanation)
     style: Any = house_style()
     with mpl.rc_context(style):
         figure = Figure(figsize=(_WIDTH, height * len(groups) + 1.2), layout="constrained")
-        axes = figure.subplots(len(groups), 2, squeeze=False, width_ratios=(1, 1.5))
+        widths = (1, 1.5) if where and when else None
+        axes = figure.subplots(len(groups), where + when, squeeze=False, width_ratios=widths)
         reach = max(float(np.abs(values).max()) for values in channels.values()) or 1.0
-        for (left, right), name in zip(axes, groups, strict=True):
-            if info is None:
+        for row, name in zip(axes, groups, strict=True):
+            left, right = row[0], row[-1]
+            if where and info is None:
                 _draw_bars(left, channels[name], explanation.ch_names, reach)
-            else:
+            elif where:
                 image = _draw_map(left, channels[name], info, reach)
-            _draw_course(right, edges, moments[name], max(float(np.abs(m).max()) for m in moments.values()) or 1.0)
+            if when:
+                _draw_course(right, edges, moments[name], max(float(np.abs(m).max()) for m in moments.values()) or 1.0)
             n = len(groups[name])
             title = "output" if explanation.is_regression else short(str(name), 22)
-            right.set_title(f"{title}  (n = {n})", loc="left", fontsize=FONT, fontweight="bold", parse_math=False)
-            left.set_title(_trials(n), loc="left", fontsize=FONT - 1, color=COLOURS["muted"])
+            told = f"n = {n}" if where and when else _trials(n)
+            right.set_title(f"{title}  ({told})", loc="left", fontsize=FONT, fontweight="bold", parse_math=False)
+            if where and when:
+                left.set_title(_trials(n), loc="left", fontsize=FONT - 1, color=COLOURS["muted"])
         unit = _unit(explanation)
-        if info is None:
+        if where and info is None:
             axes[-1, 0].set_xlabel(f"{unit} per channel\n{_meaning(explanation)}", fontsize=FONT - 2)
             if n_channels > _ROWS_OF_CHANNELS:
                 reason += f" The {_ROWS_OF_CHANNELS} strongest channels of {n_channels} are shown."
             figure.supxlabel(textwrap.fill(reason, 62), fontsize=FONT - 1.5, color=COLOURS["muted"])
-        else:
+        elif where:
             bar = figure.colorbar(image, ax=axes[:, 0], location="bottom", shrink=0.85, aspect=22, pad=0.0)
             bar.set_label(f"{unit} per channel\n{_meaning(explanation)}", fontsize=FONT - 2)
             bar.ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(3))
             bar.outline.set_visible(False)
-        timed = explanation.info is not None and explanation.info.sfreq is not None
-        width = f"{edges[1] - edges[0]:.2g} s" if timed else f"{edges[1] - edges[0]:g} samples"
-        axes[-1, 1].set_xlabel(f"{'Time (s)' if timed else 'Sample'}; {unit.lower()} per {width}")
-        figure.suptitle(f"Contributions by {_method(explanation.method)}", fontsize=FONT, color=COLOURS["muted"])
+        if when:
+            timed = explanation.info is not None and explanation.info.sfreq is not None
+            width = f"{edges[1] - edges[0]:.2g} s" if timed else f"{edges[1] - edges[0]:g} samples"
+            label = f"{'Time (s)' if timed else 'Sample'}; {unit.lower()} per {width}"
+            axes[-1, -1].set_xlabel(label if where else f"{label}\n{_meaning(explanation)}")
+        figure.suptitle(f"Contributions by {_method(explanation.method)}{what}", fontsize=FONT, color=COLOURS["muted"])
     return figure
+
+
+def _told_apart(explanation: Explanation) -> tuple[bool, bool, str]:
+    """Whether the method tells channels apart, whether moments, and what it covers in words."""
+    covered = explanation.parameters.get("by") if explanation.method == "occlusion" else None
+    if covered == "channel":
+        return True, False, " of channels, each over the whole trial"
+    if covered == "time":
+        return False, True, " of moments, in all channels at once"
+    return True, True, ""
 
 
 def _kept(explanation: Explanation, only_correct: bool) -> np.ndarray:

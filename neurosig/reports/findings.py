@@ -14,7 +14,7 @@ from neurosig.reports.page import format_number, format_p
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ALPHA", "Finding", "Notice", "find", "glossary", "imbalance", "warn"]
+__all__ = ["ALPHA", "Finding", "Notice", "against_chance", "beats_chance", "find", "glossary", "imbalance", "warn"]
 
 ALPHA = 0.05
 
@@ -69,7 +69,7 @@ def find(dataset: str, summary: pd.DataFrame, pairs: pd.DataFrame, meta: Mapping
     leader = scored.iloc[0]
     n = int(leader["n"])
     score = f"{label} {format_number(leader['mean'])}{_interval(leader)}, n = {_count(n, 'subject')}"
-    support = [_against_chance(leader)] if _known(leader["chance"]) else []
+    support = [against_chance(leader)] if _known(leader["chance"]) else []
     if len(scored) == 1:
         sentence = f"{leader['pipeline']} reaches {score}; no other pipeline could be compared with it."
         if len(summary) == 1:
@@ -246,7 +246,13 @@ def _weak_subjects(rows: pd.DataFrame, pipeline: str) -> Iterable[Notice]:
         )
 
 
-def _against_chance(leader: pd.Series) -> str:
+def beats_chance(row: pd.Series) -> bool:
+    """Whether a mean lies above chance with its whole interval, where there is one."""
+    return bool(row["mean"] > row["chance"] and (not _known(row["ci_low"]) or row["ci_low"] > row["chance"]))
+
+
+def against_chance(leader: pd.Series, name: str = "the leader") -> str:
+    """How a mean, with its interval, compares with guessing, in a sentence."""
     where = "above" if leader["mean"] > leader["chance"] else "not above"
     clear = ""
     if _known(leader["ci_low"]):
@@ -256,7 +262,7 @@ def _against_chance(leader: pd.Series) -> str:
             else ", but its interval reaches it"
         )
     ending = clear if where == "above" else ""
-    return f"Guessing scores {format_number(leader['chance'])}: the leader is {where} chance{ending}."
+    return f"Guessing scores {format_number(leader['chance'])}: {name} is {where} chance{ending}."
 
 
 def _equals_of(scored: pd.DataFrame, pairs: pd.DataFrame, leader: str) -> str:

@@ -97,7 +97,9 @@ def write_token_report(analysis: TokenAnalysis, path: str | os.PathLike, *, titl
     """
     about = analysis.about
     classes = ", ".join(f"{n} × {name}" for name, n in about["classes"].items())
-    people = "" if about["n_people"] is None else f" of {count(about['n_people'], 'person').replace('persons', 'people')}"
+    people = (
+        "" if about["n_people"] is None else f" of {count(about['n_people'], 'person').replace('persons', 'people')}"
+    )
     return write_page(
         path,
         "tokens.html.j2",
@@ -114,7 +116,7 @@ def write_token_report(analysis: TokenAnalysis, path: str | os.PathLike, *, titl
         distinctive=_distinctive(analysis),
         consistency=[{"name": name, **row} for name, row in analysis.consistency.table.to_dict("index").items()],
         usage=analysis.usage.to_dict("records"),
-        usage_names=[name for name in analysis.usage.columns[: analysis.usage.columns.get_loc("n_codes")]],
+        usage_names=list(analysis.usage.columns[: analysis.usage.columns.get_loc("n_codes")]),
         bands=[{"band": name, **row} for name, row in analysis.reconstruction.to_dict("index").items()],
         facts=_facts(about),
         glossary=_GLOSSARY,
@@ -164,12 +166,14 @@ def _support(analysis: TokenAnalysis) -> list[str]:
     row = analysis.usage.iloc[0] if len(analysis.usage) == 1 else None
     lines = []
     if row is not None:
-        lines.append(f"Their frequencies are as uneven as if {row['perplexity']:.0f} tokens were used alike (perplexity).")
+        lines.append(
+            f"Their frequencies are as uneven as if {row['perplexity']:.0f} tokens were used alike (perplexity)."
+        )
     if "all" in analysis.reconstruction.index:
         error = analysis.reconstruction.loc["all", "nmse"]
         lines.append(
-            f"The squared error of spectra rebuilt from tokens is {format_number(error, 2)} of their power (0 is perfect, "
-            "1 as bad as silence); by band below."
+            f"The squared error of spectra rebuilt from tokens is {format_number(error, 2)} of their power (0 is "
+            "perfect, 1 as bad as silence); by band below."
         )
     table = analysis.consistency.table
     if "within minus between" in table.index:
@@ -185,8 +189,8 @@ def _support(analysis: TokenAnalysis) -> list[str]:
 
 def _caveats(analysis: TokenAnalysis) -> list[str]:
     lines = [
-        "A token that differs in frequency between classes is no decoder: how well classes are told apart on new people "
-        "takes a cross-validated score.",
+        "A token that differs in frequency between classes is no decoder: how well classes are told apart on new "
+        "people takes a cross-validated score.",
         "Tokens are named by number; what a motif shows is an average of where it occurs, not its cause.",
     ]
     if analysis.distinctive is not None:
@@ -226,8 +230,10 @@ def _notices(analysis: TokenAnalysis) -> list[Notice]:
                                 "windows of some class."))  # fmt: skip
     total = analysis.histogram.to_numpy().sum(axis=1)
     if total[0] > _DOMINATED * total.sum():
-        found.append(Notice("usage", "warning", "One token stands for most.", f"Token {analysis.histogram.index[0]} is "
-                            f"{100 * total[0] / total.sum():.0f} % of all: the codebook tells little apart."))  # fmt: skip
+        share = f"Token {analysis.histogram.index[0]} is {100 * total[0] / total.sum():.0f} % of all"
+        found.append(
+            Notice("usage", "warning", "One token stands for most.", f"{share}: the codebook tells little apart.")
+        )
     return found
 
 
@@ -317,8 +323,8 @@ def _distinctive(analysis: TokenAnalysis) -> dict[str, Any] | None:
         "rows": table.head(_ROWS_SHOWN).to_dict("records"),
         "within": told["design"] == "within",
         "n": told["n_units"],
-        "how": f"Tested over {told['n_units']} {_units(told)}. {design if told['unit'] == 'groups' else ''} p values are "
-        f"corrected {correction}.{rare}",
+        "how": f"Tested over {told['n_units']} {_units(told)}. {design if told['unit'] == 'groups' else ''} p values "
+        f"are corrected {correction}.{rare}",
     }
 
 
@@ -361,11 +367,12 @@ _GLOSSARY = [
     ("Token", "the number of the code that a tokenizer gives to a piece of a channel's signal"),
     ("Codebook", "all codes of a tokenizer; systems with several levels have one for each"),
     ("Perplexity", "how many tokens, used alike, would be as hard to guess as these"),
-    ("Log odds", "how much more often a token occurs in a class than in the others, as a logarithm; 0 is equally often, "
-                 "0.7 about twice. Rare tokens are drawn to 0"),
+    ("Log odds", "how much more often a token occurs in a class than in the others, as a logarithm; 0 is equally "
+                 "often, 0.7 about twice. Rare tokens are drawn to 0"),
     ("Corrected p", "probability of a difference this clear for any token if classes did not matter"),
     ("n", "people where these are known: windows of one person are not independent, so they do not add to it"),
-    ("Similarity", "one minus the Jensen-Shannon divergence of how often tokens are used: 1 is equal, 0 has none in common"),
+    ("Similarity", "one minus the Jensen-Shannon divergence of how often tokens are used: 1 is equal, 0 has none in "
+                   "common"),
     ("Shuffled", "the same tokens in another order; what they give is what would be expected by chance"),
-    ("Band error", "squared error of the rebuilt spectrum over the power of the band; 0 is perfect, 1 as bad as silence"),
+    ("Error", "squared error of the rebuilt spectrum over the power of the band; 0 is perfect, 1 as bad as silence"),
 ]  # fmt: skip

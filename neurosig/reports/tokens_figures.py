@@ -28,10 +28,12 @@ _MARKS = ("o", "s", "^", "D", "v")
 _TOKENS = 16
 _EXAMPLES = 4
 _TOP_HZ = 60.0
+_ACROSS = 5.8  # inches of the gallery
+_COLUMNS = ((0.1, 2.1), (2.68, 1.25), (4.42, 1.25))  # left edge and width of pieces, spectrum, spectrogram
 
 
 def plot_histogram(shares: pd.DataFrame, *, n: int = _TOKENS) -> Figure:
-    """Shares of the most frequent tokens, by class.
+    """Draw the shares of the most frequent tokens, by class.
 
     Parameters
     ----------
@@ -91,8 +93,9 @@ def plot_distinctive(table: pd.DataFrame, *, n: int = 12) -> Figure:
             filled = colour if row["distinctive"] else COLOURS["paper"]
             ax.plot(row["log_odds"], y, "o", ms=6, color=colour, mfc=filled, mew=1.4, zorder=3)
             p = format_p(row["p_corrected"])
-            row_label(ax, y, f"{row['code']} in {short(str(row['class']), 14)}",
-                      f"p {p}" if p.startswith("<") else f"p = {p}" if finite(row["p_corrected"]) else "no test")  # fmt: skip
+            told = f"p {p}" if p.startswith("<") else f"p = {p}"
+            told = told if finite(row["p_corrected"]) else "no test"
+            row_label(ax, y, f"{row['code']} in {short(str(row['class']), 14)}", told)
         reach = max([abs(value) for value in ax.get_xlim()], default=1.0)
         ax.set_xlim(-reach if (rows["log_odds"] < 0).any() else -0.1 * reach, reach)
         finish_rows(ax, len(rows), "log odds against the other classes; filled: supported by the test")
@@ -124,8 +127,13 @@ def plot_motifs(motifs: Sequence[Motif]) -> Figure:
     if not motifs:
         raise UsageError("expected at least one motif to draw, got none")
     with _style():
-        figure = Figure(figsize=(_WIDTH * 1.16, 1.42 * len(motifs) + 0.75), layout="constrained")
-        axes = figure.subplots(len(motifs), 3, squeeze=False, width_ratios=(1.45, 1, 1))
+        # placed by hand: a solver of layouts ends in other last digits from time to time, and so do the pages
+        height = 1.42 * len(motifs) + 1.2
+        figure = Figure(figsize=(_ACROSS, height))
+        axes = np.array([
+            [figure.add_axes(_place(left, 1.42 * row + 0.3, width, 1.05, height)) for left, width in _COLUMNS]
+            for row in range(len(motifs))
+        ])  # fmt: skip
         shown = [_below(motif.spectrogram_freqs) for motif in motifs]
         reach = max([float(np.abs(m.spectrogram[rows]).max()) for m, rows in zip(motifs, shown, strict=True)] or [1.0])
         reach = min(max(np.ceil(reach), 1.0), 12.0)
@@ -144,7 +152,8 @@ def plot_motifs(motifs: Sequence[Motif]) -> Figure:
         axes[-1, 1].set_xlabel("frequency (Hz)")
         axes[-1, 2].set_xlabel("time (s)")
         if image is not None:
-            bar = figure.colorbar(image, ax=axes[:, 2], location="bottom", shrink=0.9, aspect=18, pad=0.01)
+            ax = figure.add_axes(_place(_COLUMNS[2][0] + 0.05, height - 0.5, _COLUMNS[2][1] - 0.1, 0.09, height))
+            bar = figure.colorbar(image, cax=ax, orientation="horizontal")
             bar.set_label("dB over any token", fontsize=FONT - 1.5)
             bar.ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(4))
             bar.outline.set_visible(False)
@@ -240,6 +249,11 @@ def plot_reconstruction(report: pd.DataFrame) -> Figure:
         ax.set_xlim(0, top)
         finish_rows(ax, len(rows), "squared error over power of the band")
     return figure
+
+
+def _place(left: float, top: float, width: float, height: float, of: float) -> tuple[float, float, float, float]:
+    """Inches from the left and from the top as shares of a figure `of` inches high."""
+    return left / _ACROSS, 1 - (top + height) / of, width / _ACROSS, height / of
 
 
 def _draw_pieces(ax: Axes, motif: Motif) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig.evaluation.transfer_tables import dummy_names
 from neurosig.reports.cards import counted, dataset_card, joined, pipeline_card
 from neurosig.reports.drawing import metric_label
-from neurosig.reports.findings import ALPHA
+from neurosig.reports.findings import ALPHA, against_chance, beats_chance
 from neurosig.reports.page import figure_svg, format_number, format_p, write_page
 from neurosig.reports.transfer_figures import CONDITIONS, plot_conditions, plot_effects, plot_people, plot_ranks
 from neurosig.reports.transfer_parts import (
@@ -82,7 +82,8 @@ def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> 
             counted(table["seed"].nunique(), "seed"),
         ],
         metric_label=metric_label(metric),
-        findings=_findings(summary, effects, metric) if scored else ["Nothing could be scored; reasons stand below."],
+        findings=_findings(summary, effects, metric, dummy_names(table))
+        if scored else ["Nothing could be scored; reasons stand below."],
         caveats=_caveats(table, meta),
         remarks=results.warnings,
         conditions=[
@@ -119,27 +120,33 @@ def write_transfer_report(results: TransferResults, path: str | os.PathLike) -> 
     )  # fmt: skip
 
 
-def _findings(summary: pd.DataFrame, effects: pd.DataFrame, metric: str) -> list[str]:
+def _leader(condition: str, rows: pd.DataFrame, dummies: set[str], label: str) -> str:
+    """Who scores best in a condition, and how that compares with guessing; nobody leads where nobody competes."""
+    own = rows[~rows["pipeline"].isin(dummies)]
+    first = (own if len(own) else rows).iloc[0]
+    interval = ""
+    if first["ci_low"] == first["ci_low"]:
+        interval = f"95 % CI {format_number(first['ci_low'])} to {format_number(first['ci_high'])}, "
+    score = f"{label} {format_number(first['mean'])} ({interval}n = {int(first['n'])})"
+    if len(own) < 2:
+        alone = ", the only pipeline that looks at the signals," if len(own) else ""
+        line = f"{condition}: {first['pipeline']}{alone} reaches {score}"
+    else:
+        second = own.iloc[1]
+        gap = first["mean"] - second["mean"]
+        word = "leads with" if gap > 0 and beats_chance(first) else "has the highest mean,"
+        line = f"{condition}: {first['pipeline']} {word} {score}, {format_number(gap)} above {second['pipeline']}"
+    return f"{line}. {against_chance(first, 'it')}"
+
+
+def _findings(summary: pd.DataFrame, effects: pd.DataFrame, metric: str, dummies: set[str]) -> list[str]:
     """Who leads in each condition, and what transfer brought whom."""
     lines = []
     label = metric.replace("_", " ")
     for condition in CONDITIONS:
         rows = summary[(summary["condition"] == condition) & summary["mean"].notna()]
         if len(rows):
-            first = rows.iloc[0]
-            above = "above" if first["mean"] > first["chance_upper"] else "not above"
-            interval = ""
-            if first["ci_low"] == first["ci_low"]:
-                interval = f"95 % CI {format_number(first['ci_low'])} to {format_number(first['ci_high'])}, "
-            line = (
-                f"{CONDITIONS[condition]}: {first['pipeline']} is first with {label} {format_number(first['mean'])} "
-                f"({interval}n = {int(first['n'])}); chance {format_number(first['chance'])}, {above} its bound "
-                f"{format_number(first['chance_upper'])}"
-            )
-            if len(rows) > 1:
-                second = rows.iloc[1]
-                line += f"; {second['pipeline']} follows {format_number(first['mean'] - second['mean'])} below"
-            lines.append(line + ".")
+            lines.append(_leader(CONDITIONS[condition], rows, dummies, label))
     for way in ("transfer_all", "transfer_head", "direct"):
         rows = effects[effects["condition"] == way]
         if not len(rows):
@@ -256,8 +263,8 @@ def _glossary(metric: str) -> list[tuple[str, str]]:
          "of twenty such studies. For single windows the bound is that of trials: windows of one trial are one look."),
         ("SD over people, over seeds", "How much people differ (seeds averaged), and how much the mean over people "
          "changes from one training to the next."),
-        ("Accuracy improvement from chance", "How far a score lies above one in the number of classes: relative, "
-         "absolute and normalised, as explained at the table."),
+        ("Accuracy improvement from chance", "How far a score lies above u, one in the number of classes, which is not "
+         "the chance of the other tables: relative, absolute and normalised, as explained at the table."),
         ("Effect of transfer", "A person's score with what was learned from others minus that without."),
         ("Corrected p", "Wilcoxon's signed-rank test over people, two-sided, corrected by Holm's method in one family "
          "of tests: the pairs of pipelines in a condition; the pipelines against guessing in a condition; or all "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neurosig.evaluation.progress import duration
+from neurosig.reports.cards import counted
 from neurosig.reports.page import format_number
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def protocol_facts(meta: Mapping[str, Any]) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("Folds within a person", str(protocol.get("folds", ""))),
         ("Left out at a time", " | ".join(", ".join(map(str, group)) for group in groups)),
-        ("Seeds", ", ".join(map(str, protocol.get("seeds", ())))),
+        ("Seeds", _seeds(protocol.get("seeds", ()))),
         ("Fine-tuning", ", ".join(protocol.get("fine_tune", ())) or "none"),
         ("Windows", "none, whole trials" if window is None else f"{window:g} s, every {step:g} s"),
         ("FASTER", faster),
@@ -79,6 +80,13 @@ def protocol_facts(meta: Mapping[str, Any]) -> list[tuple[str, Any]]:
     if protocol.get("max_epochs"):
         facts.append(("Epochs limited to", str(protocol["max_epochs"])))
     return [(name, value) for name, value in facts if value]
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    """How many, and which: a lone 0 would read as none."""
+    if not seeds:
+        return ""
+    return f"{len(seeds)} (number{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))})"
 
 
 def networks(results: TransferResults, conditions: list[str]) -> list[dict[str, Any]]:
@@ -100,10 +108,8 @@ def networks(results: TransferResults, conditions: list[str]) -> list[dict[str, 
             "module": own.get("module"),
             "options": own.get("module_params") or "",
             "parameters": int(parameters.iloc[0]) if len(parameters) else None,
-            "max_epochs": own.get("max_epochs"),
-            "batch_size": own.get("batch_size"),
-            "lr": own.get("lr"),
-            "optimizer": own.get("optimizer"),
+            "training": f"at most {counted(own.get('max_epochs') or 0, 'epoch')}, batch {own.get('batch_size')}, "
+                        f"{own.get('optimizer')} {own.get('lr')}",
             "stopping": _stopping(own),
             "windows": "whole trials" if seconds is None else f"{seconds:g} s, every {step or seconds:g} s",
             "trained": [(what, _epochs(part, name)) for what, name in trained.items() if name in conditions],

@@ -158,6 +158,7 @@ def analyse_tokens(
     Returns
     -------
     TokenAnalysis
+        All that was found.
 
     Raises
     ------
@@ -171,7 +172,7 @@ def analyse_tokens(
         people = X.metadata["subject"].to_numpy()
         groups = people if groups is None and len(set(people.tolist())) > 1 else groups
     tokens = tokenizer.transform(X)
-    book = {name: 0 for name in codebook_axes(tokenizer.token_axes)} | dict(codebook or {})
+    book = dict.fromkeys(codebook_axes(tokenizer.token_axes), 0) | dict(codebook or {})
     one, labels, owners = check_parts(take_codebook(tokens, tokenizer, **book), y, groups)
     where = frames_of(tokenizer)
     several = labels is not None and len(np.unique(labels)) > 1

@@ -51,6 +51,7 @@ def similarity(counts: np.ndarray, others: np.ndarray | None = None) -> np.ndarr
     Returns
     -------
     array of shape (n, m)
+        Similarities, between 0 and 1.
 
     References
     ----------

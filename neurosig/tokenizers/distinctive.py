@@ -32,7 +32,7 @@ def distinctive_tokens(
     n_permutations: int = 2000,
     random_state: int = 0,
 ) -> pd.DataFrame:
-    """Tokens that tell classes apart, with an effect and a test whose n is that of people.
+    """Find tokens that tell classes apart, by an effect and a test whose n is that of people.
 
     Parameters
     ----------
@@ -113,6 +113,8 @@ def distinctive_tokens(
     """
     tokens, labels, owners = check_parts(tokens, y, groups)
     _check_options(min_count, prior, correction, alpha, n_permutations)
+    if labels is None:
+        raise InputError("expected the class of each window as y, got None")
     classes, label = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise InputError(f"expected at least two classes, got {', '.join(map(str, classes.tolist())) or 'none'}")
@@ -255,7 +257,7 @@ def _summary(shares: np.ndarray, units: _Units, n_classes: int) -> tuple[np.ndar
 def _within(
     shares: np.ndarray, units: _Units, n_permutations: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """p values (n_classes, n_codes), uncorrected and by the maximum, of exchanging classes within units."""
+    """P values (n_classes, n_codes), uncorrected and by the maximum, of exchanging classes within units."""
     n, n_classes, n_codes = shares.shape
     orders = np.array(list(itertools.permutations(range(n_classes))))
     all_of_them = float(len(orders)) ** min(n, 300)

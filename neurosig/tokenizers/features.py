@@ -19,7 +19,7 @@ from neurosig.core.registry import all_estimators, register
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.tokenizers.base import Tokenizer
 from neurosig.tokenizers.token_axes import split_codebooks
-from neurosig.tokenizers.tokenize import load_tokenizer
+from neurosig.tokenizers.tokenize import load_tokenizer, tokenizer_digest
 from neurosig.training.batches import is_stream
 from neurosig.training.trial_data import check_trials, known_spec
 
@@ -262,10 +262,14 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
 
     def _told(self, X: Any) -> Any:
         """Signals with what is known about them, for a tokenizer that was fitted on others."""
-        if isinstance(X, SignalDataset) or hasattr(X, "info") or (self.info is None and self.sfreq is None):
+        nothing = all(value is None for value in (self.info, self.ch_names, self.sfreq))
+        if isinstance(X, SignalDataset) or hasattr(X, "info") or nothing:
             return X
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
         own = self.tokenizer_
+        if spec is not None and self.info is None:  # names alone: rate and unit are those fitted on
+            unit = "a.u." if own.spec_ is None else own.spec_.unit
+            spec = spec.replace(sfreq=spec.sfreq or own.sfreq_, unit=unit)
         if spec is None and sfreq is not None:
             if own.sfreq_ is None or abs(sfreq - own.sfreq_) <= 1e-4 * sfreq:
                 return X
@@ -280,6 +284,15 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         n = int(X.shape[0])
         nobody = pd.DataFrame({name: [""] * n for name in ("subject", "session", "run")})
         return SignalDataset(X, None, nobody, spec)
+
+    def _content_beyond_parameters(self) -> str | None:
+        """Digest of a tokenizer that is fitted already, for keys of stored results."""
+        given = self.tokenizer.estimator if isinstance(self.tokenizer, FrozenEstimator) else self.tokenizer
+        if isinstance(given, Tokenizer):
+            return tokenizer_digest(given) if _is_fitted(given) else None
+        if given is None or (isinstance(given, str) and given in _tokenizers()):
+            return None
+        return tokenizer_digest(load_tokenizer(given, device="cpu"))
 
     # -- features -----------------------------------------------------------------------------------------------------
 

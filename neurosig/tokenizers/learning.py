@@ -18,17 +18,18 @@ from torch import nn
 
 from neurosig._version import __version__
 from neurosig.core.all_or_nothing import all_or_nothing
-from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
+from neurosig.core.errors import ChannelError, InputError, StorageError
 from neurosig.core.files import digest
 from neurosig.core.hub import local_folder
 from neurosig.core.joined_epochs import is_fold, joined_epochs
 from neurosig.core.log import logger
-from neurosig.core.pretrained import PretrainedFormat
+from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.core.trained_on import as_trained_on, read_trained_on
 from neurosig.training.batches import BUFFER_BYTES, Batches, SeveralBatches
 from neurosig.training.checkpoint import checkpoint_seed, software
 from neurosig.training.cut_batches import trials_of
-from neurosig.training.device import draw_seed, resolve_device, seeded
+from neurosig.training.device import device_in_use, draw_seed, resolve_device, seeded
 from neurosig.training.distributed import processes
 from neurosig.training.nets import train_network
 from neurosig.training.self_supervised import SelfSupervised, own_loss
@@ -72,7 +73,6 @@ class Windows:
 
 class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
     """Base of tokenizers, and of what is pretrained on their tokens.
-
 
     Parameters
     ----------
@@ -150,6 +150,8 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         What is known about them.
     seed_ : int
         The seed that was drawn from `random_state`.
+    trained_on_ : dict
+        Whose signals it has seen (`neurosig.core.trained_on`), where that is known.
     """
 
     _channel_order_matters = True  # a training sums over channels in their order
@@ -163,6 +165,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
     sfreq_: float | None
     n_features_in_: int
     seed_: int
+    trained_on_: dict[str, Any] | None
     _weights: dict[str, np.ndarray]
     _config: dict[str, Any]
 
@@ -295,6 +298,9 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
                 parts=self._loss_parts,
             )  # fmt: skip
         self._keep(module, config, device)
+        self.__dict__.pop("trained_on_", None)
+        if any(isinstance(one, SignalDataset) for one in given):
+            self.trained_on_ = _whom(given)
         spec, self.sfreq_ = specs[0] if not several else (None, None)
         self.n_times_ = lengths[0]
         self.spec_ = None if spec is None else spec.replace(n_times=self.n_times_)
@@ -312,7 +318,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         module.freeze()  # type: ignore[operator]
         for parameter in module.parameters():
             parameter.grad = None
-        self._module, self._config, self._device = module, config, device
+        self._module, self._config, self._device, self._asked = module, config, device, self.device
         self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
         self.__dict__.pop("_weights", None)
 
@@ -424,10 +430,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         if "_module" not in state:
             if "_weights" not in state:
                 raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
-            try:
-                device = resolve_device("auto" if self.device == "accelerate" else self.device)
-            except UsageError:
-                device = torch.device("cpu")  # trained where there was a better one
+            device = device_in_use(self.device)
             with seeded(state["seed_"]):
                 module = self._build(self._config)
             weights = {name: torch.from_numpy(np.array(value)) for name, value in state["_weights"].items()}
@@ -438,6 +441,11 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
                 raise StorageError(f"the stored weights do not fit {type(module).__name__}: {reason}") from error
             self._module, self._device = module.to(device), device
             module.freeze()  # type: ignore[operator]
+        elif state.get("_asked") != self.device:  # it may have been set otherwise since
+            device = device_in_use(self.device, self._device)
+            if device != self._device:
+                self._module, self._device = self._module.to(device), device
+        self._asked = self.device  # what is not there is told once
         return self._module
 
     def __sklearn_is_fitted__(self) -> bool:
@@ -446,7 +454,8 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         module = state.pop("_module", None)
-        state.pop("_device", None)
+        for name in ("_device", "_asked"):
+            state.pop(name, None)
         if module is not None:
             state["_weights"] = _arrays(module)
         if isinstance(state.get("spec_"), SignalSpec):
@@ -460,8 +469,9 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         super().__setstate__(state)
 
     def save_pretrained(
-        self, folder: str | PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None
-    ) -> Path:
+        self, folder: str | PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
+        trained_on: Any = None,
+    ) -> Path:  # fmt: skip
         """Store what was fitted: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
 
         Parameters
@@ -474,6 +484,9 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
             Name of a score to its value (or to text: mean ± spread), for the card.
         licence : str, optional
             Licence of the weights, for the card, an SPDX name in small letters.
+        trained_on : dict or sequence of str, optional
+            Whose signals it has seen, as in `NetClassifier.save_pretrained`: nobody of them is then tested by what
+            starts from it. By default ``trained_on_``, which a training on `SignalDataset` knows.
 
         Returns
         -------
@@ -488,7 +501,8 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
             If a parameter cannot be written as JSON.
         """
         config, arrays = self._stored(scores, licence)
-        return self._format.write(folder, config, arrays, self._card(config) if card is None else card)
+        seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
+        return self._format.write(folder, config, arrays, self._card(config) if card is None else card, seen)
 
     def _stored(self, scores: Any = None, licence: str | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Configuration and weights, as `_restored` takes them."""
@@ -538,10 +552,14 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         UsageError
             If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
         """
+        check_params(cls, params)
         place = local_folder(folder, revision)
         config = cls._format.read_config(place)
         cls._format.check_estimator(place, config, cls.__name__)
-        return cls._restored(config, cls._format.read_arrays(place), place, **params)
+        estimator = cls._restored(config, cls._format.read_arrays(place), place, **params)
+        if (seen := read_trained_on(place)) is not None:
+            estimator.trained_on_ = seen
+        return estimator
 
     @classmethod
     def _restored(cls, config: Mapping[str, Any], arrays: dict[str, np.ndarray], place: Path, **params: Any) -> Self:
@@ -558,10 +576,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
 
     def _take(self, module: nn.Module, config: dict[str, Any]) -> Self:
         """Become the fitted estimator of a module that was trained elsewhere."""
-        try:
-            device = resolve_device("auto" if self.device == "accelerate" else self.device)
-        except UsageError:
-            device = torch.device("cpu")
+        device = device_in_use(self.device)
         self._keep(module.to(device), config, device)
         self.spec_, self.sfreq_ = known_spec(None, self.info, self.ch_names, self.sfreq)
         self.history_, self.best_epoch_, self.stopped_ = [], 0, "trained elsewhere"
@@ -582,6 +597,15 @@ class _Anyone:
 def brings_facts(X: Any) -> bool:
     """Whether signals tell their own channels and rate."""
     return isinstance(X, SignalDataset) or (hasattr(X, "info") and hasattr(X, "times"))
+
+
+def _whom(given: Sequence[Any]) -> dict[str, Any] | None:
+    """Whose signals these are: subjects of datasets, by name."""
+    told = [
+        {"subjects": sorted(set(map(str, one.metadata["subject"]))), "dataset": one.name}
+        if isinstance(one, SignalDataset) else None for one in given
+    ]  # fmt: skip
+    return as_trained_on(told[0] if len(told) == 1 else {"subjects": [], "before": told})
 
 
 def _owners(given: Sequence[Any], groups: Any, several: bool) -> list[Any]:

@@ -104,6 +104,16 @@ class Motif:
 def frames_of(tokenizer: Any) -> Frames:
     """Which samples a token of a fitted tokenizer stands for.
 
+    Parameters
+    ----------
+    tokenizer : Tokenizer
+        Fitted.
+
+    Returns
+    -------
+    Frames
+        Length and distance of pieces, at the tokenizer's rate.
+
     Raises
     ------
     UsageError
@@ -186,7 +196,7 @@ def motifs(
     """
     where = frames_of(tokenizer)
     found = tokenizer.transform(X) if tokens is None else tokens
-    book = {name: 0 for name in codebook_axes(tokenizer.token_axes)} | dict(codebook or {})
+    book = dict.fromkeys(codebook_axes(tokenizer.token_axes), 0) | dict(codebook or {})
     one, labels, owners = check_parts(take_codebook(found, tokenizer, **book), y, groups)
     values, counts = np.unique(one, return_counts=True)
     if codes is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -27,7 +28,13 @@ from neurosig.tokenizers.neurorvq_windows import Conditioning
 from neurosig.tokenizers.quality import check_tokens
 from neurosig.training.batches import BUFFER_BYTES
 
-__all__ = ["NeuroRVQTokenizer", "backbone_options", "chosen_sizes", "conditioning_of"]
+__all__ = ["CONDITIONS", "NeuroRVQTokenizer", "backbone_options", "chosen_sizes", "conditioning_of", "settled"]
+
+# What is done to signals, unless it is said otherwise
+CONDITIONS: dict[str, Any] = {
+    "unit": None, "filter": False, "clip": "auto", "resample": False, "remainder": "trim", "on_unknown": "raise",
+    "on_short": "raise",
+}  # fmt: skip
 
 # Options of the module that have no parameter of their own
 _OPTIONS = (
@@ -173,8 +180,12 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     def _known_options(self, holder: str) -> Mapping[str, Any] | None:
         return dict.fromkeys(_OPTIONS)
 
+    def _conditioning(self) -> Conditioning:
+        params = self.get_params(deep=False)
+        return conditioning_of(self, params, params)
+
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
-        done = conditioning_of(self)(X, spec, sfreq)
+        done = self._conditioning()(X, spec, sfreq)
         return Windows(done.X, done.divisor, list(done.channels.positions))
 
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
@@ -286,7 +297,7 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
             return list(spatial_positions(ch_names))
         if self.spec_ is None:
             raise UsageError("which channels these tokens are of is not known; pass ch_names=[...]")
-        return list(conditioning_of(self).channels(self.spec_, n_channels).positions)
+        return list(self._conditioning().channels(self.spec_, n_channels).positions)
 
     # -- published weights --------------------------------------------------------------------------------------------
 
@@ -385,28 +396,53 @@ def _has_open_table(estimator: Any) -> bool:
     )
 
 
-def conditioning_of(estimator: Any, sized: Any = None) -> Conditioning:
+def settled(estimator: Any, defaults: Mapping[str, Any], source: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Parameters of an estimator, of which those left open are another's, else the defaults.
+
+    Parameters
+    ----------
+    estimator : estimator
+        With these parameters; None leaves one open, and so does "auto" for `clip`.
+    defaults : dict
+        Names to defaults.
+    source : mapping, optional
+        What the other has.
+
+    Returns
+    -------
+    dict
+    """
+    found = {}
+    for name, default in defaults.items():
+        own = getattr(estimator, name)
+        is_open = own == "auto" if name == "clip" else own is None
+        found[name] = (default if source is None else source.get(name, default)) if is_open else own
+    return found
+
+
+def conditioning_of(estimator: Any, sizes: Mapping[str, Any], conditions: Mapping[str, Any]) -> Conditioning:
     """What an estimator of NeuroRVQ does to signals.
 
     Parameters
     ----------
     estimator : estimator
-        With the parameters that `Conditioning` has.
-    sized : estimator, optional
-        Whose `kind`, `patch_size` and `options` hold, if not its own.
+        Whose name messages say.
+    sizes : mapping
+        `kind`, `patch_size` and `options`.
+    conditions : mapping
+        All of `CONDITIONS`.
 
     Returns
     -------
     Conditioning
     """
-    sized = estimator if sized is None else sized
-    sizes = chosen_sizes(sized, _OPTIONS)
-    told = {name: sizes[name] for name in (*_OF_BACKBONE, "patch_size") if name in sizes}
+    sized = SimpleNamespace(**{name: sizes[name] for name in ("kind", "patch_size", "options")})
+    chosen = chosen_sizes(sized, _OPTIONS)
+    told = {name: chosen[name] for name in (*_OF_BACKBONE, "patch_size") if name in chosen}
     config = BackboneConfig(**told, n_heads=1)
-    names = ("unit", "filter", "resample", "clip", "remainder", "on_short", "on_unknown")
     return Conditioning(
         type(estimator).__name__, sized.kind, float(config.sfreq), config.patch_size, config.n_slots,
-        None if _has_open_table(sized) else config.n_positions, **{name: getattr(estimator, name) for name in names},
+        None if _has_open_table(sized) else config.n_positions, **{name: conditions[name] for name in CONDITIONS},
     )  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def tokenizer_entries(config: BackboneConfig, *, decoder_depth: int, n_levels: i
             published, ours = f"quantize_{s + 1}.layers.{level}.", f"quantizers.{s}.levels.{level}."
             entries.append(Entry(f"{published}cluster_size", f"{ours}usage"))
             entries.append(Entry(f"{published}embedding.weight", f"{ours}codebook"))
-            entries.append(Entry(f"{published}embedding.initted", f"{ours}started", (1,)))
+            entries.append(Entry(f"{published}embedding.initted", f"{ours}started", trailing=(1,)))
     for s in range(n):
         for layer in (0, 2):
             entries += linear_entries(f"encode_task_layer_{s + 1}.{layer}", f"projections.{s}.{layer}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError
+from neurosig.nn.state_dicts import Entry, check_state, from_published, to_published
 from neurosig.tokenizers.neurorvq_config import BackboneConfig
 
 __all__ = ["Entry", "backbone_entries", "backbone_sizes", "linear_entries", "read_arrays", "shape_of", "write_arrays"]
@@ -23,27 +22,10 @@ _BLOCK = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a published file.
-
-    Parameters
-    ----------
-    published, ours : str
-        Its two names.
-    trailing : tuple of int
-        Axes of length one that the published tensor has more, at the end.
-    """
-
-    published: str
-    ours: str
-    trailing: tuple[int, ...] = ()
-
-
 def linear_entries(published: str, ours: str, trailing: tuple[int, ...] = ()) -> list[Entry]:
     """Weight and bias of a layer."""
     return [
-        Entry(f"{published}.weight", f"{ours}.weight", trailing),
+        Entry(f"{published}.weight", f"{ours}.weight", trailing=trailing),
         Entry(f"{published}.bias", f"{ours}.bias"),
     ]
 
@@ -127,34 +109,19 @@ def read_arrays(
     InputError
         If tensors are missing, of another shape, not finite, or not known.
     """
-    entries = list(entries)
+    entries, unused = list(entries), set(unused)
     state = module.state_dict()
-    missing = [entry.published for entry in entries if entry.published not in arrays]
-    extra = sorted(set(arrays) - {entry.published for entry in entries} - set(unused))
-    if missing or extra:
-        parts = [f"missing: {listed(missing)}"] * bool(missing) + [f"unknown: {listed(extra)}"] * bool(extra)
-        raise InputError(f"not the weights of this NeuroRVQ; {'; '.join(parts)}")
-    loaded = {}
-    for entry in entries:
-        wanted = tuple(state[entry.ours].shape)
-        value = arrays[entry.published]
-        if tuple(value.shape) != wanted + entry.trailing:
-            raise InputError(f"{entry.published}: expected shape {wanted + entry.trailing}, got {tuple(value.shape)}")
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise InputError(f"{entry.published} holds NaN or infinity")
-        loaded[entry.ours] = value.reshape(wanted).to(state[entry.ours].dtype)
+    expected = to_published(state, entries)
+    given = {name: value for name, value in arrays.items() if name in expected or name not in unused}
+    check_state(given, expected, "NeuroRVQ")
+    loaded = {name: value.to(state[name].dtype) for name, value in from_published(given, entries).items()}
     module.load_state_dict(loaded, strict=False, assign=True)
 
 
 def write_arrays(module: nn.Module, entries: Iterable[Entry]) -> dict[str, torch.Tensor]:
     """Weights of a module under their published names, in the published order; copies on the CPU."""
-    state = module.state_dict()
-    arrays = {}
-    for entry in entries:
-        value = state[entry.ours].detach().cpu()
-        value = value.float() if value.dtype == torch.bool else value
-        arrays[entry.published] = value.reshape(tuple(value.shape) + entry.trailing).clone()
-    return arrays
+    published = to_published(module.state_dict(), entries)
+    return {name: (value.float() if value.dtype == torch.bool else value).cpu() for name, value in published.items()}
 
 
 def _count(arrays: Mapping[str, Any], pattern: str, start: int) -> int:

@@ -20,6 +20,7 @@ from neurosig.core.locks import exclusive
 from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.core.trained_on import as_trained_on
 from neurosig.preprocessing.resampling import fourier_resample
 from neurosig.tokenizers.base import FORMAT
 from neurosig.tokenizers.quality import usage_table
@@ -128,7 +129,7 @@ def pretrain_tokenizer(
     skip_bad: bool = True,
     on_nan: str = "raise",
     subjects: Sequence[str] | None = None,
-    data: str | PathLike | None = None,
+    data: str | Path | None = None,
     overwrite: bool = False,
     progress: bool | None = None,
     licence: str | None = None,
@@ -205,7 +206,10 @@ def pretrain_tokenizer(
         )  # fmt: skip
         estimator.set_params(checkpoint=work / "checkpoint")
         estimator.fit(found[0] if len(found) == 1 else found)
-        estimator.sfreq_ = chosen.sfreq  # of several collections the fit knows none
+        # a fit of several collections knows neither, but here all are cut alike
+        estimator.sfreq_, estimator.n_times_ = chosen.sfreq, int(found[0].X.shape[2])
+        # names of files are of no dataset; before those of a dataset stands its name
+        estimator.trained_on_ = as_trained_on(sorted({str(who) for one in found for who in one.metadata["subject"]}))
         estimator.set_params(checkpoint=None, verbose=None)
         some, usage, bands = _judged(estimator, found)
         told = bands[bands["band"] == "all"]

@@ -23,7 +23,7 @@ def codebook_axes(axes: Sequence[str]) -> tuple[str, ...]:
 
 
 def take_codebook(tokens: Any, axes: Any = None, **codebook: int) -> np.ndarray:
-    """Tokens of one codebook.
+    """Take the tokens of one codebook.
 
     Parameters
     ----------

@@ -72,7 +72,7 @@ class HeldRecording:
 def named_sources(
     recordings: Any,
     *,
-    data: str | PathLike | None = None,
+    data: str | Path | None = None,
     subjects: Sequence[str] | None = None,
     read: ReadOptions | None = None,
 ) -> dict[str, Source | HeldRecording]:
@@ -155,7 +155,7 @@ def whose_content(source: Source | HeldRecording) -> dict[str, Any]:
     return told
 
 
-def _dataset(item: str | PathLike, data: str | PathLike | None) -> Any:
+def _dataset(item: str | PathLike, data: str | Path | None) -> Any:
     """The dataset that a name, a manifest or a folder is; None for files and folders that belong to none."""
     from neurosig.loaders.manifest import list_manifests, open_dataset, read_manifest
     from neurosig.loaders.recognise import known_dataset

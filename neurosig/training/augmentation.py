@@ -15,11 +15,12 @@ import numpy as np
 from neurosig.core.channel_names import canonical_name, listed
 from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import UsageError
+from neurosig.core.near_names import did_you_mean, find_name
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Augmentation", "MixedTarget", "augmentation_names", "make_augmentation", "mixed_loss"]
+__all__ = ["Augmentation", "MixedTarget", "augmentation_names", "check_augmentation", "make_augmentation", "mixed_loss"]
 
 # What braindecode asks of the user although the data know it
 _FROM_DATA = ("sfreq", "ordered_ch_names", "sensors_positions_matrix")
@@ -172,9 +173,9 @@ def make_augmentation(
     Parameters
     ----------
     augmentation : str, dict, or list of these
-        Names of transforms ("TimeReverse"), or dictionaries with a ``"name"`` and the transform's own parameters
-        (``{"name": "FTSurrogate", "probability": 0.5, "phase_noise_magnitude": 0.5}``), in the order in which they are
-        applied. ``probability`` is 0.5 and Mixup's ``alpha`` 0.2 where not given.
+        Names of transforms ("TimeReverse"; capitals do not matter), or dictionaries with a ``"name"`` and the
+        transform's own parameters (``{"name": "FTSurrogate", "probability": 0.5, "phase_noise_magnitude": 0.5}``), in
+        the order in which they are applied. ``probability`` is 0.5 and Mixup's ``alpha`` 0.2 where not given.
     sfreq : float, optional
         Sampling rate in Hz, for BandstopFilter and FrequencyShift.
     ch_names : sequence of str, optional
@@ -205,9 +206,7 @@ def make_augmentation(
     """
     from sklearn.utils import check_random_state
 
-    entries = list(augmentation) if isinstance(augmentation, list | tuple) else [augmentation]
-    if not entries:
-        raise UsageError("expected at least one augmentation, got an empty list; give None for no augmentation")
+    entries = _entries(augmentation)
     data = {
         "sfreq": sfreq,
         "ordered_ch_names": None if ch_names is None else [canonical_name(str(name)) for name in ch_names],
@@ -229,21 +228,50 @@ def _in_place(X: torch.Tensor, found: Any, target: torch.Tensor) -> tuple[torch.
     return ordered, target
 
 
-def _build(entry: Any, data: Mapping[str, Any], n_times: int | None, seed: int) -> Any:
-    """One transform from its name or dictionary."""
+def check_augmentation(augmentation: Any) -> None:
+    """Refuse unknown names and parameters of `make_augmentation`, before there are any signals.
+
+    Raises
+    ------
+    UsageError
+        Naming the first.
+    """
+    known = _transforms()
+    for entry in _entries(augmentation):
+        _read(entry, known)
+
+
+def _entries(augmentation: Any) -> list[Any]:
+    entries = list(augmentation) if isinstance(augmentation, list | tuple) else [augmentation]
+    if not entries:
+        raise UsageError("expected at least one augmentation, got an empty list; give None for no augmentation")
+    return entries
+
+
+def _read(entry: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any], list[str]]:
+    """Name, given parameters and possible ones of a transform, from its name or dictionary."""
     if isinstance(entry, str):
-        name, given = entry, {}
+        asked, given = entry, {}
     elif isinstance(entry, Mapping) and isinstance(entry.get("name"), str):
-        name, given = entry["name"], {key: value for key, value in entry.items() if key != "name"}
+        asked, given = entry["name"], {key: value for key, value in entry.items() if key != "name"}
     else:
         raise UsageError(f"expected an augmentation's name or a dictionary with a 'name', got {entry!r}")
-    known = _transforms()
-    if name not in known:
-        raise UsageError(f"no augmentation is called {name!r}; braindecode has {', '.join(sorted(known))}")
+    name = find_name(asked, known)
+    if name is None:
+        told = did_you_mean(asked, known) or f"; braindecode has {', '.join(sorted(known))}"
+        raise UsageError(f"no augmentation is called {asked!r}{told}")
     accepted = [key for key in inspect.signature(known[name].__init__).parameters if key not in ("self", "kwargs")]
     options = [key for key in accepted if key != "random_state"]
     if unknown := sorted(set(given) - set(options)):
-        raise UsageError(f"{name} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(options)}")
+        told = did_you_mean(unknown[0], options) or f"; it has {', '.join(options)}"
+        raise UsageError(f"{name} has no parameter {', '.join(map(repr, unknown))}{told}")
+    return name, given, options
+
+
+def _build(entry: Any, data: Mapping[str, Any], n_times: int | None, seed: int) -> Any:
+    """One transform from its name or dictionary."""
+    known = _transforms()
+    name, given, options = _read(entry, known)
     filled = {key: value for key, value in _DEFAULTS.items() if key in options}
     for key in options:
         if key in _FROM_DATA and key not in given:

@@ -68,7 +68,7 @@ def signals_of(X: torch.Tensor | OfCollection) -> torch.Tensor:
 
 
 def is_stream(X: Any) -> bool:
-    """Whether trials lie on disk and are to be read piece by piece: memory maps and Zarr arrays."""
+    """Whether trials lie on disk and are to be read piece by piece: memory maps, Zarr arrays and `StoredTrials`."""
     return isinstance(X, np.memmap) or (hasattr(X, "chunks") and hasattr(X, "oindex"))
 
 
@@ -356,7 +356,7 @@ def read_stream(X: Any, trials: np.ndarray, out: np.ndarray | None = None) -> to
         else:
             found[at : at + len(part)] = X.oindex[part] if hasattr(X, "oindex") else X[part]
         at += len(part)
-        _let_go(X)
+        _let_go(getattr(X, "stored", X))
     return torch.from_numpy(found)
 
 

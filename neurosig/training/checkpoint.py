@@ -128,7 +128,8 @@ class Checkpoint(Callback):
                 "pass device=%r for those", self.folder, before, device.type, before,
             )  # fmt: skip
         self.rows.extend(json.loads(state["rows"]))
-        logger.info("going on after epoch %d from %s", len(self.rows), self.folder)
+        # a warning, as it is not what the call alone would lead one to expect
+        logger.warning("going on after epoch %d from the checkpoint in %s, not anew", len(self.rows), self.folder)
 
     def _check(self, stored: dict[str, Any]) -> None:
         identity = json.loads(json.dumps(self.identity))

@@ -84,7 +84,7 @@ def device_in_use(device: str, current: torch.device | None = None) -> torch.dev
     except (UsageError, RuntimeError) as error:  # torch's word for a name that is none
         place = torch.device("cpu") if current is None else current
         reason = error if isinstance(error, UsageError) else f"there is no device {device!r}"
-        warnings.warn(f"the network runs on {place}: {reason}", UserWarning, stacklevel=4)
+        warnings.warn(f"the network runs on {place}: {reason}", UserWarning, stacklevel=1)
         return place
 
 

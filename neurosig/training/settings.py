@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from neurosig.core.errors import UsageError
+from neurosig.core.near_names import did_you_mean, find_name
 
 __all__ = ["PRECISIONS", "SCHEDULES", "STOPPINGS", "TrainingSettings", "optimizer_names"]
 
@@ -41,7 +42,7 @@ class TrainingSettings:
     lr : float
         Learning rate; for "one_cycle" its peak.
     optimizer : str
-        Name in `torch.optim`.
+        Name in `torch.optim`; capitals do not matter.
     weight_decay : float
         Handed to the optimizer.
     schedule : {None, "cosine", "one_cycle", "plateau", "warmup_cosine", "warmup_linear"}
@@ -120,6 +121,8 @@ class TrainingSettings:
         _check_option("schedule", self.schedule, SCHEDULES)
         _check_option("stopping", self.stopping, STOPPINGS)
         _check_option("precision", self.precision, tuple(PRECISIONS))
+        if isinstance(self.optimizer, str) and (known := find_name(self.optimizer, optimizer_names())) is not None:
+            object.__setattr__(self, "optimizer", known)
         _check_option("optimizer", self.optimizer, tuple(optimizer_names()))
         if self.betas is not None:
             object.__setattr__(self, "betas", tuple(self.betas))
@@ -136,7 +139,8 @@ def _check(fine: bool, name: str, expected: str, settings: TrainingSettings) -> 
 
 def _check_option(name: str, value: Any, options: tuple[Any, ...]) -> None:
     if value not in options:
-        raise UsageError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}")
+        near = did_you_mean(value, filter(None, options)) if isinstance(value, str) else ""
+        raise UsageError(f"{name} must be one of {', '.join(map(repr, options))}, got {value!r}{near}")
 
 
 def _is_whole(value: Any) -> bool:

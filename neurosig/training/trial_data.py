@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from neurosig.core.channel_names import canonical_name, listed
+from neurosig.core.channels import unit_factor
 from neurosig.core.cut_trials import CutTrials
 from neurosig.core.errors import ChannelError, InputError, UnitWarning, UsageError
 from neurosig.core.joined_epochs import epochs_in
-from neurosig.core.log import logger
 from neurosig.core.signals import SignalSpec
 from neurosig.core.validation import check_finite, check_signals
 from neurosig.training.batches import is_stream, read_stream
@@ -124,7 +124,7 @@ def some_sd(X: Any, trials: np.ndarray | None = None) -> float:
     return signal_sd(X, trials[:: max(1, -(-len(trials) // _SOME))])
 
 
-def check_amplitude(estimator: Any, X: Any) -> None:
+def check_amplitude(estimator: Any, X: Any, who: str | None = None) -> None:
     """Warn of signals so much larger or smaller than those trained on that their unit must be another.
 
     Parameters
@@ -133,6 +133,8 @@ def check_amplitude(estimator: Any, X: Any) -> None:
         Fitted, with ``signal_sd_``.
     X : array of shape (n_trials, n_channels, n_times)
         Checked signals.
+    who : str, optional
+        What the message calls it; the name of its class by default.
 
     Warns
     -----
@@ -148,7 +150,7 @@ def check_amplitude(estimator: Any, X: Any) -> None:
         told = f"{10.0 ** round(math.log10(ratio if ratio > 1 else 1 / ratio)):.0e} times"
         warnings.warn(
             f"signals are about {told} {'larger' if ratio > 1 else 'smaller'} than those that "
-            f"{type(estimator).__name__} was fitted on, as if their unit were another; convert them to "
+            f"{who or type(estimator).__name__} was fitted on, as if their unit were another; convert them to "
             f"{'that of the training' if estimator.spec_ is None else estimator.spec_.unit}",
             UnitWarning,
             stacklevel=3,
@@ -184,7 +186,7 @@ def validation_split(
     Returns
     -------
     train, valid : array of int, array of int or None
-        Positions, ascending. None where nothing validates, which is also so, and said in the log, where trials or
+        Positions, ascending. None where nothing validates, which is also so, with a warning, where trials or
         groups are too few for both sides to be of use.
 
     Raises
@@ -205,11 +207,13 @@ def validation_split(
                 f"validation={share:g} of {of} leaves too few to train on"
                 f"{f' {len(np.unique(target))} classes' if classes else ''}; give a smaller share, such as 0.2"
             )
-        logger.warning("no validation part: %s are too few; all of them are trained on, up to max_epochs", of)
+        warnings.warn(
+            f"no validation part: {of} are too few; all of them are trained on, up to max_epochs", stacklevel=2
+        )
         return index, None
     train, valid = found
     if classes and len(np.unique(target[valid])) < 2 <= len(np.unique(target)):
-        logger.warning("all %d validation trials are of one class; give a larger share", len(valid))
+        warnings.warn(f"all {len(valid)} validation trials are of one class; give a larger share", stacklevel=2)
     return np.sort(index[train]), np.sort(index[valid])
 
 
@@ -346,7 +350,7 @@ def check_like_fitted(estimator: Any, X: Any) -> Any:
     estimator : NetClassifier or NetRegressor
         Fitted.
     X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
-        Signals.
+        Signals. Epochs, which mne keeps in volts or tesla, are converted to the unit of the fit.
 
     Returns
     -------
@@ -357,10 +361,22 @@ def check_like_fitted(estimator: Any, X: Any) -> Any:
     ------
     ChannelError
         If channels, sampling rate, unit or length are others than in the fit.
+    InputError
+        If X has not three axes.
     """
     who = type(estimator).__name__
-    check_names(estimator.spec_, X, who)
+    shape = tuple(getattr(X, "shape", ()))
+    if len(shape) == 2 and estimator.n_times_ != 1:
+        raise InputError(
+            f"expected signals of shape (n_trials, n_channels, n_times), got shape {shape}. Reshape your data: one "
+            "trial is X[None], one channel X[:, None]"
+        )
+    factor = _epochs_factor(estimator.spec_, X)
+    if factor is None:
+        check_names(estimator.spec_, X, who)
     X = check_trials(estimator, X, reset=False)
+    if factor is not None:
+        X = X * np.float32(factor)
     if X.shape[2] != estimator.n_times_:
         raise ChannelError(
             f"expected trials of {estimator.n_times_} samples, as {who} was fitted on, got {X.shape[2]}; cut or "
@@ -368,6 +384,22 @@ def check_like_fitted(estimator: Any, X: Any) -> Any:
         )
     check_amplitude(estimator, X)
     return X
+
+
+def _epochs_factor(fitted: SignalSpec | None, X: Any) -> float | None:
+    """What Epochs are multiplied by to be in the unit of the fit, where nothing else differs; None: nothing to do."""
+    epochs = epochs_in(X)
+    if fitted is None or epochs is None:
+        return None
+    now = SignalSpec.from_mne(epochs.info)
+    if "a.u." in (fitted.unit, now.unit) or fitted.unit == now.unit:
+        return None
+    try:
+        factor = unit_factor(now.unit, fitted.unit)
+        compare_specs(fitted, now.replace(unit=fitted.unit), "")
+    except ChannelError:  # said by the check that follows, in its words
+        return None
+    return factor
 
 
 def compare_specs(fitted: SignalSpec, now: SignalSpec, who: str) -> None:

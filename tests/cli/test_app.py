@@ -1,5 +1,6 @@
 """The command line as a shell sees it: exit codes, one-line errors, what goes to which stream."""
 
+import json
 import os
 import pty
 import re
@@ -12,6 +13,7 @@ import lives
 import pytest
 
 from neurosig._version import __version__
+from neurosig.cli.app import main
 
 COMMANDS = [
     "demo", "datasets", "inspect", "preprocess", "benchmark", "networks", "pretrain", "tokenize", "train", "decode",
@@ -128,6 +130,38 @@ def test_errors_become_one_line_and_an_exit_code(failing, body, code, line):
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["inspect", "gone.edf", "--json"], 1, "no such file: gone.edf; check the path"),
+        (["--json", "inspect"], 2, "No such option: --json"),
+        (["benchmark", "--json"], 2, "Missing option '--dataset'"),
+        (["benchmark", "--dataset", "nothing_of_that_name", "--json"], 2, "no dataset is called"),
+    ],
+)
+def test_who_waits_for_json_gets_the_error_as_json(arguments, code, told, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for wanted in (arguments, [word for word in arguments if word != "--json"]):
+        with pytest.raises(SystemExit) as left:
+            main(wanted)
+        assert left.value.code == (2 if wanted == ["inspect"] else code)
+        stdout, stderr = capsys.readouterr()
+        if wanted is arguments:
+            answer = json.loads(stdout)
+            assert answer["exit_code"] == code and answer["error"].startswith(told)
+            assert stderr == f"error: {answer['error']}\n"
+        else:
+            assert "{" not in stdout
+
+
+def test_an_answer_in_json_stays_the_only_object(tmp_path):
+    body = "from neurosig.cli.console import emit_json; emit_json({'a': 1}); raise KeyError('late')"
+    done = lives.python(
+        _program(body).replace("def boom():", "def boom(json: bool = False):"), "boom", "--json", cwd=tmp_path
+    )
+    assert done.returncode == 1 and json.loads(done.stdout) == {"a": 1}
 
 
 @pytest.mark.parametrize("where", ["before", "after"])

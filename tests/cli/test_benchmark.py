@@ -12,6 +12,9 @@ import time
 import pandas as pd
 import pytest
 
+from neurosig.cli.benchmark import _again, _next
+from neurosig.evaluation.results import Results
+
 SIMULATED = """
 name: small
 title: A small simulation
@@ -136,6 +139,42 @@ def test_nothing_scored_is_a_failure(cli, dataset, tmp_path):
         )
     assert len(json.loads(done.stdout)["failed"]) == 2
     assert pd.read_csv(tmp_path / "out" / "results.csv")["score"].isna().all()
+
+
+def test_what_is_next(results):
+    """A command that reads the same recordings again, and never one that trains what ignores them."""
+    read_as = ["--dataset", "my folder/", "--events", "left_hand=T1,right_hand=T2"]
+    found = results({"Chance": 0.5, "TS+LR": 0.7}, n_subjects=1)
+    assert _next(found, "neurosig", read_as) == (
+        "next: neurosig train --dataset 'my folder/' --events left_hand=T1,right_hand=T2 --pipeline TS+LR --out model/"
+    )
+    assert _next(results({"Chance": 0.6, "TS+LR": 0.55}, n_subjects=1), "neurosig", []).endswith(
+        "train --pipeline TS+LR --out model/"
+    )
+    assert "--evaluation cross_subject" in _next(results({"TS+LR": 0.7}), "neurosig", read_as)
+    assert "nothing here does better than guessing" in _next(results({"Chance": 0.5, "TS+LR": 0.4}), "neurosig", [])
+    assert "compare pipelines that look at the signals" in _next(results({"Chance": 0.5}), "neurosig", [])
+
+
+def test_options_of_reading_are_written_as_they_were_given():
+    given = {"data": pathlib.Path("d"), "subjects": None, "events": "a=1", "fmin": 8.0, "tmin": -0.25, "resample": None}
+    assert _again(given) == ["--data", "d", "--events", "a=1", "--fmin", "8", "--tmin", "-0.25"]
+
+
+@pytest.fixture
+def results():
+    def make(scores, n_subjects=2):
+        people = [str(i) for i in range(n_subjects)]
+        rows = [
+            {"dataset": "small", "evaluation": "within_session", "pipeline": name, "subject": person, "session": "0",
+             "score": score, "metric": "roc_auc", "chance": 0.5, "chance_upper": 0.6, "error": None}
+            for name, score in scores.items() for person in people
+        ]  # fmt: skip
+        kinds = [{"name": name, "kind": "chance" if name == "Chance" else "classical"} for name in scores]
+        meta = {"datasets": [{"name": "small", "subjects": n_subjects}], "evaluation": "within_session"}
+        return Results(pd.DataFrame(rows), pd.DataFrame(), {**meta, "pipelines": kinds})
+
+    return make
 
 
 def test_help_teaches_by_examples(cli):

@@ -6,11 +6,11 @@ import pytest
 
 from neurosig.cli.networks import command
 from neurosig.core.errors import UsageError
-from neurosig.models import net_module
+from neurosig.models import net_catalogue, net_module
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 FORM = {"channels": "C3, Cz,C4", "sfreq": 100.0, "seconds": 0.9}
-LISTED = {**FORM, "channels": None}
+LISTED = dict.fromkeys(FORM)
 
 
 @pytest.fixture
@@ -43,6 +43,25 @@ def test_forms_that_cannot_be_are_refused(wrong):
         command(build=True, json_=True, **{**FORM, **wrong})
 
 
-def test_channels_without_a_trial_are_refused():
-    with pytest.raises(UsageError, match="add --try"):
-        command(build=False, json_=False, **FORM)
+@pytest.mark.parametrize("name", FORM)
+def test_forms_without_a_trial_are_refused(name):
+    with pytest.raises(UsageError, match=f"--{name} says what networks are built for; add --try"):
+        command(build=False, json_=False, **{**LISTED, name: FORM[name]})
+
+
+def test_channels_without_a_place_are_told(few, capsys):
+    command(build=True, json_=True, **{**FORM, "channels": "C3,XX,FCZ"})
+    told = capsys.readouterr().err
+    assert "no position is known for XX (" in told and "FCZ" not in told
+
+
+def test_lines_of_docstrings_lose_their_markup():
+    def summary(line):
+        return net_catalogue._summary(type("Net", (), {"__doc__": line}))
+
+    assert summary(r"C\ riss-\ C\ ross **Bra**\ in `Mod`\ el from Wang et al. (2025) [wang]_.") == (
+        "Criss-Cross Brain Model from Wang et al. (2025)"
+    )
+    assert summary("Wrapper around :class:`~a.b.BENDR`  from [x]_, also known as |y|") == (
+        "Wrapper around BENDR, also known as y"
+    )

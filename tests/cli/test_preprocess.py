@@ -50,7 +50,7 @@ def test_a_first_and_a_second_call(cli, trials, tmp_path):
     again = cli("preprocess", trials, "--out", tmp_path / "out", *OPTIONS, "--json")
     assert again.returncode == 0, again.stderr
     answer = json.loads(again.stdout)
-    assert answer["recordings"][0]["state"] == "skipped"
+    assert answer["recordings"][0]["state"] == "done earlier"
     assert answer["recordings"][0]["file"] == str(trials)
     assert answer["recordings"][0]["summary"]["channels_interpolated"] == ["C4"]
     epochs = mne.read_epochs(answer["recordings"][0]["files"]["epochs"], preload=False, verbose="error")
@@ -152,7 +152,7 @@ def test_calls_with_one_way_add_up_to_one_page_and_files_without_events_are_left
     assert f"benchmark --dataset {tmp_path / 'out'}" in done.stderr
     record = json.loads((tmp_path / "out" / "cleaning.json").read_text())
     assert [(row["subject"], row["state"]) for row in record["recordings"]] == [
-        ("1", "cleaned"), ("2", "left out"), ("3", "skipped")]  # fmt: skip
+        ("1", "cleaned"), ("2", "left out"), ("3", "done earlier")]  # fmt: skip
     page = (tmp_path / "out" / "cleaning.html").read_text()
     assert "2 recordings of 2 subjects, cleaned" in page and "1 recording left out, without events" in page
 
@@ -223,7 +223,7 @@ def test_results_do_not_go_among_the_recordings(cli, tmp_path):
         (("TRIALS", "--window", "2", "--events", "left"), "--window cuts the whole recording: drop --events"),
         (("TRIALS", "--subjects", "9"), "no recording of subject 9; there are 1"),
         (("TRIALS", "--on-nan", "ignore"), "on_nan must be 'raise' or 'annotate', got 'ignore'"),
-        (("--dataset", "simulated-imagery", "--on-nan", "annotate"), "--sfreq and --on-nan"),
+        (("--dataset", "simulated-imagery", "--on-nan", "annotate"), "--on-nan and --drop"),
         (("--dataset", "simulated-imagry"), "did you mean simulated-imagery"),
     ],
 )

@@ -47,9 +47,9 @@ def test_a_tokenizer_is_learned_stored_and_told_of(cli, recordings, tmp_path):
     assert re.search(r"level +codes used +perplexity", done.stdout) and "of 16" in done.stdout
     assert re.search(r"delta +\d\.\d{3} +-?\d\.\d{3}", done.stdout)
     assert "next: neurosig tokenize RECORDINGS --tokenizer out --out tokens/" in done.stderr
-    assert sorted(item.name for item in (tmp_path / "out").iterdir()) == [
-        "README.md", "config.json", "model.safetensors",
-    ]  # fmt: skip
+    stored = {item.name for item in (tmp_path / "out").iterdir()}
+    assert stored == {"README.md", "config.json", "model.safetensors", "trained_on.json"}
+    assert json.loads((tmp_path / "out" / "trained_on.json").read_text())["subjects"] == ["1", "2", "3", "9"]
     tokenizer = load_tokenizer(tmp_path / "out")
     assert isinstance(tokenizer, TFMTokenizer) and tokenizer.n_codes == 16 and tokenizer.validation == 0.34
     again = cli("pretrain", "tfm", recordings, "--out", "out", *TINY)

@@ -150,3 +150,13 @@ def test_the_installed_braindecode_works():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("(3, 2) ")
+
+
+def test_an_installation_is_told_about_once(python):
+    code = """
+        from neurosig.core.compat import import_braindecode
+        import_braindecode()
+        """
+    told = "torchaudio's compiled part does not fit"
+    assert told in python(code, load=BROKEN).stderr
+    assert told not in python(code, load=BROKEN).stderr

@@ -301,6 +301,11 @@ def test_report_figure_and_files(tmp_path):
     }
     result = pseudo_online(pipelines, [bursts(120)], window=1.0, step=0.5, processing=TASK)
     summary = result.summary()
+    assert (
+        repr(result)
+        == f"<PseudoOnline: 2 pipelines, 1 subject, {len(result.windows) // 2} test windows of 1 s every 0.5 s>"
+    )
+    assert "never acts" in result._repr_html_()
     assert list(summary["pipeline"]) == ["sees", "never acts"]
     assert summary["mean"].iloc[0] == result.table["score"].max()
     page = result.report(tmp_path / "page.html").read_text()

@@ -7,6 +7,7 @@ import pytest
 
 from neurosig.core.errors import UsageError
 from neurosig.core.files import resource_dir
+from neurosig.core.signals import BANDS
 from neurosig.evaluation.request import open_datasets, read_specs
 from neurosig.loaders.manifest import read_manifest
 
@@ -102,3 +103,35 @@ def test_missing_files_are_counted(lab, caplog):
     caplog.clear()
     open_datasets(lab, data=None, events=None, subjects=["1", "2"], processing={})
     assert not caplog.records
+
+
+def oddball(folder, names):
+    folder.mkdir()
+    X = 1e-5 * np.random.default_rng(0).standard_normal((12, 2, 100))
+    np.savez(folder / "sub-1.npz", X=X, y=np.tile([0, 1, 1], 4), ch_names=np.array(["Cz", "Pz"]), sfreq=100.0,
+             tmin=0.0, class_names=np.array(names), unit_uV=1e6)  # fmt: skip
+    return folder
+
+
+def opened(folder, events=None):
+    entries = open_datasets(folder, data=None, events=events, subjects=None, processing={"tmax": 0.5})
+    read_specs(entries, None, None)
+    return entries[0]
+
+
+def test_names_given_to_events_tell_the_paradigm_and_its_band(tmp_path, caplog):
+    folder = oddball(tmp_path / "odd", ["deviant", "standard"])
+    entry = opened(folder)
+    assert entry.paradigm == "MotorImagery"
+    assert "odd: trials of deviant, standard are taken as motor imagery; names of events tell" in caplog.text
+    caplog.clear()
+    entry = opened(folder, {"Target": "deviant", "NonTarget": "standard"})
+    assert entry.paradigm == "P300" and {spec.group for spec in entry.specs} <= {"erp", "baseline"}
+    assert (entry.manifest.processing.fmin, entry.manifest.processing.tmax) == (BANDS["p300"][0], 0.5)
+    assert "taken as motor imagery" not in caplog.text
+
+
+def test_usual_names_of_imagery_need_no_remark(tmp_path, caplog):
+    assert opened(oddball(tmp_path / "a", ["left_hand", "right_hand"])).paradigm == "LeftRightImagery"
+    assert opened(oddball(tmp_path / "b", ["feet", "rest"])).paradigm == "MotorImagery"
+    assert caplog.text == ""

@@ -173,9 +173,12 @@ def test_pretrained_networks_have_cards_that_say_whom_they_saw(people, tmp_path)
         line = f"accuracy {network_of['mean']:.3f}"
         for text in ("Learned from all trials of: " + ", ".join(network_of["subjects"]),
                      "Has not seen: " + ", ".join(network_of["left_out"]), line, "chance 0.500", "seed: 0",
-                     "Classes: left_hand, right_hand"):  # fmt: skip
+                     "Classes: 0 (left_hand), 1 (right_hand)",
+                     "labels = [['left_hand', 'right_hand'][number] for number in numbers]"):  # fmt: skip
             assert text in card, text
         assert line in own and "None were given" not in own and "## Licence" in own
+        if "- classes: " in own:
+            assert "- classes: 0 (left_hand), 1 (right_hand)\n" in own
     page = results.report(tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Pretrained networks (2)" in page and one["folder"] in page
 

@@ -276,3 +276,6 @@ def test_few_people_and_few_seeds_are_told(scores):
     told = " ".join(TransferResults(make_table(few), {"protocol": {"groups": [["S1"], ["S2"], ["S3"]]}}).warnings)
     for text in ("few subjects (n = 3)", "gives a p below 0.25", "one seed", "pretrained on 2 people only"):
         assert text in told
+    table = make_table(few).assign(kind="classical")
+    told = " ".join(TransferResults(table, {"protocol": {"groups": [["S1"], ["S2"], ["S3"]]}}).warnings)
+    assert "few subjects (n = 3)" in told and "network" not in told

@@ -8,6 +8,7 @@ import pytest
 
 from neurosig import load_eeg
 from neurosig.core.errors import InputError
+from neurosig.loaders.events import resembling
 from neurosig.loaders.recordings import ReadOptions, Recording, open_recording, read_recording
 
 
@@ -157,6 +158,23 @@ def test_absent_events_name_what_is_there_and_the_nearest(recording):
     refused(
         recording, "none of the events rigt; it has left, right; nearest to 'rigt' is 'right'", events=["left", "rigt"]
     )
+
+
+def test_no_event_is_called_the_nearest_that_may_mean_the_opposite(make_raw, save):
+    marked = save(make_raw(events={"T0": [1], "T1": [2], "T2": [3]}))
+    with pytest.raises(InputError, match=r"none of the events left_hand; it has T0, T1, T2$"):
+        load_eeg(marked, events=["left_hand"], tmin=0, tmax=1)
+    there = ["T1", "T2", "left_hand", "S  1"]
+    for word in ("T3", "right_hand", "S  2", "769", "!?", ""):
+        assert resembling([word], there) == ""
+    for word, near in (("left hand", "left_hand"), ("LEFT_HAND", "left_hand"), ("S 1", "S  1"), ("t2", "T2")):
+        assert resembling([word], there) == f"; nearest to {word!r} is {near!r}"
+
+
+def test_a_list_that_is_cut_says_so(make_raw, save):
+    many = save(make_raw(events={f"code{i:02d}": [1 + 0.2 * i] for i in range(15)}))
+    with pytest.raises(InputError, match=r"code10, code11 and 3 more$"):
+        load_eeg(many, events=["nothing like it"], tmin=0, tmax=0.1)
 
 
 def test_absent_codes_name_the_stimulus_channel(data_dir):

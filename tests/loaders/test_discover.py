@@ -191,3 +191,13 @@ def test_names_that_only_look_like_a_continuation(tmp_path):
         raw.save(tmp_path / "temporary_raw.fif", verbose="error")
         (tmp_path / "temporary_raw.fif").rename(tmp_path / name)
     assert len(discover(tmp_path)) == 2
+
+
+def test_linked_folders_are_looked_into_once(make_raw, save, tmp_path):
+    save(make_raw(), "real/sub-1_raw.fif")
+    save(make_raw(), "real/.hidden/sub-2_raw.fif")
+    given = tmp_path / "given"
+    given.mkdir()
+    (given / "linked").symlink_to(tmp_path / "real")
+    (given / "round").symlink_to(given)
+    assert [item.path for item in discover(given)] == [given / "linked" / "sub-1_raw.fif"]

@@ -468,6 +468,20 @@ def test_open_stored_dataset(lab, tmp_path):
     assert (loaded.y == dataset.y).all()
 
 
+def test_links_to_known_recordings_are_followed(data_dir, tmp_path, caplog):
+    """A folder of one's own, of links: the files are known by their content."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in ("S001R04.edf", "S001R08.edf"):
+        (folder / name).symlink_to(data_dir / "eegmmidb" / "edf" / name)
+    (tmp_path / "link").symlink_to(folder)
+    for place in (folder, tmp_path / "link"):
+        caplog.clear()
+        manifest = open_dataset(place).replace(subjects=["1"])
+        assert f"{place}: recognised as eegmmidb: 2 of 2 files match" in caplog.text
+        assert [item.path.name for item in manifest.recordings()] == ["S001R04.edf", "S001R08.edf"]
+
+
 def test_known_folder_is_recognised(data_dir, caplog):
     caplog.set_level("INFO", logger="neurosig")
     manifest = open_dataset(data_dir / "eegmmidb" / "edf")

@@ -190,6 +190,10 @@ def test_a_regression_is_explained(trials):
     assert found.is_regression and found.targets.tolist() == [0] * 5
     with pytest.raises(UsageError, match="no probabilities"):
         explain(Fitted(linear, (3, 20)), trials, output="probability")
+    assert explain(Fitted(linear, (3, 20)), trials, n_steps=1, target=0).targets.tolist() == [0] * 5
+    for wrong in (1, -1, "up", [0, 1, 0, 0, 0], 0.5):
+        with pytest.raises(UsageError, match=r"a regression has one output.*leave target out"):
+            explain(Fitted(linear, (3, 20)), trials, n_steps=1, target=wrong)
 
 
 def test_windows_of_a_trial_are_averaged_where_they_lie():

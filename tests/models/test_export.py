@@ -217,3 +217,16 @@ def test_wrong_calls_are_told(data, tmp_path, monkeypatch):
     with pytest.raises(NotFittedError):
         export_network(NetClassifier("LinearNet"), tmp_path / "other.pt2")
     assert export.__all__ == ["export_network"]
+
+
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        ("Could not guard on x[0]. Please file an issue on github: https://github.com/x/y", "Could not guard on x[0]."),
+        ("Failed. ## Next steps - Create an issue in the PyTorch GitHub repository. - Debug it and submit a PR", "Failed."),
+        ("Please file an issue on GitHub", "RuntimeError"),
+    ],
+)
+def test_what_exporters_say_is_told_without_their_advice_to_authors(said, left):
+    with pytest.raises(ExportError, match=f"^cannot do it: {re.escape(left)}$"), export._failing_as("cannot do it"):
+        raise RuntimeError(said)

@@ -121,12 +121,14 @@ def test_checkpoint_of_another_architecture_or_damaged(tmp_path, monkeypatch):
         clone(once).fit(X, y)
 
 
-def test_finished_training_is_not_done_again(tmp_path, monkeypatch):
+def test_finished_training_is_not_done_again(tmp_path, monkeypatch, caplog):
     X, y = data()
     first = net(tmp_path, random_state=None).fit(X, y)
     monkeypatch.setattr(Scores, "on_epoch_begin", lambda *args, **kwargs: pytest.fail("an epoch was trained"))
+    assert "going on" not in caplog.text
     again = net(tmp_path, random_state=None).fit(X, y)
     assert again.seed_ == first.seed_
+    assert f"going on after epoch {len(first.history_)} from the checkpoint in {tmp_path}" in caplog.text
     assert all(torch.equal(v, again.module_.state_dict()[n]) for n, v in first.module_.state_dict().items())
 
 

@@ -7,6 +7,7 @@ import sys
 import mne
 import numpy as np
 import pytest
+import sklearn
 import torch
 from moabb.datasets.fake import FakeDataset
 from moabb.evaluations import WithinSessionEvaluation
@@ -20,7 +21,7 @@ from torch import nn
 from neurosig.core.errors import InputError, StorageError, UsageError
 from neurosig.core.persistence import load_pipeline, save_pipeline
 from neurosig.evaluation.pipelines import load_pipelines
-from neurosig.models import NetClassifier, NetRegressor
+from neurosig.models import NetClassifier, NetRegressor, net_base
 from neurosig.training.callbacks import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
@@ -255,7 +256,7 @@ def test_skops_keeps_networks_by_name_and_refuses_foreign_code(tmp_path):
         save_pipeline(make_pipeline(foreign), tmp_path / "by-class")
     # what does keep it: the class is given again when it is read
     folder = foreign.save_pretrained(tmp_path / "network")
-    with pytest.raises(UsageError, match="no network is called"):
+    with pytest.raises(UsageError, match=r"weights of .*Foreign.*code is not stored.*module=Foreign"):
         NetClassifier.from_pretrained(folder)
     again = NetClassifier.from_pretrained(folder, module=Foreign)
     np.testing.assert_array_equal(again.predict_proba(X), foreign.predict_proba(X))
@@ -277,7 +278,7 @@ def test_names_on_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     read = NetClassifier.from_pretrained("someone/eegnet", revision="v1", device="cpu")
     np.testing.assert_array_equal(read.predict_proba(X), fitted.predict_proba(X))
-    assert asked == [("someone/eegnet", "v1", ["README.md", "config.json", "model.safetensors"])]
+    assert asked == [("someone/eegnet", "v1", ["README.md", "config.json", "model.safetensors", "trained_on.json"])]
     tuned = eegnet(pretrained="someone/eegnet", trainable="head").fit(X, Y)
     assert tuned.n_parameters_ == fitted.n_parameters_
     with pytest.raises(StorageError, match=r"no folder 'no/where' here.*cannot be fetched.*has been disabled"):
@@ -315,3 +316,27 @@ def test_epochs_in_a_pipeline_for_numbers():
     fitted = clone(net).fit(epochs, target)
     np.testing.assert_allclose(fitted.predict(epochs), fitted.predict(X), rtol=1e-5)
     assert clone(net).set_params(pretrained=FrozenEstimator(fitted)).fit(epochs, target).spec_.sfreq == 64
+
+
+def test_groups_reach_the_validation_part_where_they_are_passed_on(monkeypatch):
+    seen = []
+    original = net_base.validation_split
+
+    def split(y, index, groups, *args, **kwargs):
+        seen.append(groups)
+        return original(y, index, groups, *args, **kwargs)
+
+    monkeypatch.setattr(net_base, "validation_split", split)
+    groups = np.arange(40) // 4
+    net, folds = linear(validation=0.2), GroupKFold(2)
+    cross_validate(net, X, Y, groups=groups, cv=folds)
+    assert seen == [None, None]
+    seen.clear()
+    cross_validate(net, X, Y, groups=groups, params={"groups": groups}, cv=folds)
+    for given, (train, _) in zip(seen, folds.split(X, Y, groups), strict=True):
+        np.testing.assert_array_equal(given, groups[train])
+    seen.clear()
+    with sklearn.config_context(enable_metadata_routing=True):
+        cross_validate(net.set_fit_request(groups=True), X, Y, params={"groups": groups}, cv=folds)
+    for given, (train, _) in zip(seen, folds.split(X, Y, groups), strict=True):
+        np.testing.assert_array_equal(given, groups[train])

@@ -5,6 +5,7 @@ import mne
 import numpy as np
 import pytest
 import torch
+import zarr
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
@@ -216,6 +217,13 @@ class TestTraining:
         left[0] = -1
         np.testing.assert_array_equal(model.fit(X, y).predict_proba(X), whole.predict_proba(X))
 
+    def test_trials_on_disk_give_what_trials_in_memory_give(self, fitted, tmp_path):
+        X, y = waves()
+        store = zarr.create_array(tmp_path / "X.zarr", shape=X.shape, chunks=(24, *X.shape[1:]), dtype=X.dtype)
+        store[:] = X
+        from_disk = clone(fitted).fit(store, y)
+        np.testing.assert_array_equal(from_disk.predict_proba(store), fitted.predict_proba(X))
+
     def test_channels_may_be_more_than_published(self, tokenizer):
         X, y = waves(8, n_channels=20)
         model = classifier(pretrained=tokenizer, max_epochs=1).fit(X, y)
@@ -298,6 +306,17 @@ class TestRefusals:
         with pytest.raises(UsageError, match="leave them out with pretrained="):
             classifier(pretrained=tokenizer, tokenizer_params={"n_codes": 4}).fit(*waves(8))
 
+    def test_windows_over_the_cap_of_positions_are_refused(self, tokenizer):
+        X = np.random.default_rng(0).standard_normal((4, 1, 200 * 502)).astype(np.float32)
+        with pytest.raises((InputError, UsageError), match="at most 1000 frames, got 1003"):
+            classifier(pretrained=tokenizer, max_epochs=1).fit(X, np.arange(4) % 2)
+
+    def test_targets_are_counted_before_anything_is_learned(self):
+        with pytest.raises(InputError, match="got 8 trials and 7 targets"):
+            classifier().fit(waves(8)[0], np.arange(7) % 2)
+        with pytest.raises(InputError, match="one class only"):
+            classifier(max_epochs=1).fit(waves(8)[0], np.zeros(8))
+
     def test_other_channels_are_refused_by_name(self):
         X, y = waves(8)
         X = X * 1e-5
@@ -311,6 +330,8 @@ class TestRefusals:
         with pytest.raises(ChannelError, match="expected 2 channels"):
             model.predict(X[:, :1])
         np.testing.assert_array_equal(model.predict_proba(X), model.predict_proba(epochs(["C3", "C4"])))
+        folds = [epochs(["C3", "C4"])[i] for i in range(3)]  # what scikit-learn makes of Epochs
+        np.testing.assert_array_equal(model.predict_proba(folds), model.predict_proba(X[:3]))
         fast = epochs(["C3", "C4"], 400.0, np.repeat(X, 2, axis=2))
         assert model.predict(fast).shape == (8,)  # resampled by the tokenizer
 
@@ -327,6 +348,9 @@ class TestKeeping:
         np.testing.assert_array_equal(back.predict_proba(X), model.predict_proba(X))
         assert back.predict(X).tolist() == model.predict(X).tolist()
         assert back.get_params()["max_epochs"] == 1
+        assert not hasattr(back, "trained_on_")
+        model.save_pretrained(folder, trained_on=["S1"], licence="mit")
+        assert TFMClassifier.from_pretrained(folder).trained_on_["subjects"] == ["S1"]
         card = (folder / "README.md").read_text()
         assert "neurosig.models.TFMClassifier.from_pretrained" in card
         assert "classes: rest, wave" in card
@@ -412,6 +436,46 @@ class TestPlugins:
         assert model.predict_proba(X).shape == (12, 2)
         with pytest.raises(UsageError, match=r"gives encoder=.* its tokenizer only"):
             classifier(pretrained=model, encoder=cls.__name__).fit(X, y)
+
+
+def same_weights(plugin, whole, skip):
+    """Weights of braindecode's network in the plug-in, all but those of the embedding that is replaced."""
+    state = plugin.state_dict()
+    shared = {name.removeprefix("encoder."): value for name, value in whole.state_dict().items()}
+    state |= {name: shared[name] for name in state if name in shared and name not in skip}
+    plugin.load_state_dict(state)
+    assert set(state) - set(shared) == {"token_embedding.weight"}
+
+
+def test_labram_with_its_own_patches_as_words_is_labram():
+    from braindecode.models import Labram
+
+    whole = Labram(n_times=160, n_chans=2, n_outputs=3, patch_size=40, num_layers=2, num_heads=4).eval()
+    X = torch.randn(5, 2, 160, generator=torch.Generator().manual_seed(0))
+    plugin = TFMLaBraM(2, 3, 4, ch_names=["C4", "CZ"], n_codes=40, emb_size=40, n_heads=4, depth=2).eval()
+    same_weights(plugin, whole, {"temporal_embedding"})
+    with torch.no_grad():
+        for module in (whole, plugin):  # LaBraM starts with a last layer that is nearly zero
+            torch.nn.init.normal_(module.final_layer.weight, generator=torch.Generator().manual_seed(1))
+        plugin.temporal_embedding.copy_(whole.temporal_embedding[:, :4])
+        plugin.token_embedding.weight.copy_(whole.patch_embed(X).flatten(0, 1))
+        found = plugin(torch.arange(40).reshape(5, 2, 4))
+        torch.testing.assert_close(found, whole(X, ch_names=["C4", "CZ"]), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:A window was not provided")  # braindecode does not give one
+def test_biot_with_its_own_patches_as_words_is_biot():
+    from braindecode.models import BIOT
+
+    whole = BIOT(embed_dim=16, num_heads=2, num_layers=2, n_chans=3, n_outputs=4, n_times=500, sfreq=200).eval()
+    X = torch.randn(5, 3, 500, generator=torch.Generator().manual_seed(0))
+    plugin = TFMBIOT(3, 4, 4, n_codes=60, emb_size=16, n_heads=2, depth=2).eval()
+    same_weights(plugin, whole, set())
+    with torch.no_grad():
+        words = [whole.encoder.patch_embedding(whole.encoder.stft(X[:, i : i + 1])) for i in range(3)]
+        plugin.token_embedding.weight.copy_(torch.stack(words, dim=1).flatten(0, 2))
+        found = plugin(torch.arange(60).reshape(5, 3, 4))
+        torch.testing.assert_close(found, whole(X), atol=1e-5, rtol=1e-5)
 
 
 def test_labram_knows_channels_by_name():

@@ -12,6 +12,7 @@ from sklearn.model_selection import LeaveOneGroupOut, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from neurosig.core.errors import ChannelError, UsageError
+from neurosig.evaluation.fold import collected
 from neurosig.preprocessing import alignment
 from neurosig.preprocessing.alignment import Recentering, UnalignedWarning
 from neurosig.preprocessing.riemann import mean_riemann
@@ -85,6 +86,9 @@ def test_falling_back_to_the_training_mean_is_said():
     np.testing.assert_array_equal(moved, Recentering("train", estimator="cov").fit(X[known]).transform(test))
     with pytest.warns(UnalignedWarning, match="trials of s2, who were not in training, are moved"):
         untold.transform(X, subjects=subjects)
+    with collected() as lines:  # as evaluations tell it, to its end: what to do
+        untold.transform(test)
+    assert "cs_mode" in lines[0] and lines[0].endswith("or new='train' if this is what you want")
     # nothing to say where each has a centre, or the mean of all is asked for, or there is but one person
     untold.transform(X[known], subjects=subjects[known])
     Recentering(estimator="cov").fit(X[known], subjects=subjects[known], X_target_unlabeled=test).transform(test)

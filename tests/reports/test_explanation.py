@@ -158,3 +158,27 @@ def test_short_silent_and_numbered_ones_are_drawn(make):
                          info=EEG)  # fmt: skip
     figure = plot_explanation(silent)
     figure.canvas.draw()
+
+
+@pytest.mark.parametrize("spec", [EEG, None])
+@pytest.mark.parametrize("by", ["channel", "time", "channel_time"])
+def test_what_occlusion_does_not_tell_apart_is_not_drawn(spec, by):
+    attributions = np.random.default_rng(0).standard_normal((6, 8, 40))
+    if by == "channel":
+        attributions[:] = attributions[:, :, :1]
+    elif by == "time":
+        attributions[:] = attributions[:, :1]
+    targets = np.array(["left", "right"] * 3)
+    figure = plot_explanation(
+        Explanation(attributions, "occlusion", targets, targets, np.zeros(6), np.zeros(6), info=spec,
+                    parameters={"by": by, "output": "logit"})
+    )  # fmt: skip
+    drawn = figure.axes if spec is None or by == "time" else figure.axes[:-1]  # the colour bar is the last
+    assert len(drawn) == (4 if by == "channel_time" else 2)
+    shown = texts(figure).replace("\n", " ")
+    assert ("logit per" in shown) == (by != "channel") and ("Logit per channel" in shown) == (by != "time")
+    assert ("No map" in shown) == (spec is None and by != "time")
+    assert "blue (+): for the class" in shown and "left  (n = 3" in shown and "single trials" in shown
+    said = figure._suptitle.get_text()
+    assert ("of channels" in said, "of moments" in said) == (by == "channel", by == "time")
+    figure.draw_without_rendering()

@@ -116,7 +116,7 @@ def test_rankings_are_the_summary(text, results):
 def test_improvement_from_chance_is_explained_and_follows_from_the_means(text, results):
     page = Outline(text)
     table = page.tables[4]
-    assert table[0] == ["Pipeline", "Condition", "Relative", "95 % CI of relative", "Absolute", "Normalised", "Chance",
+    assert table[0] == ["Pipeline", "Condition", "Relative", "95 % CI of relative", "Absolute", "Normalised", "u",
                         "n"]  # fmt: skip
     means = results.summary().set_index(["pipeline", "condition"])
     assert len(table) == 1 + len(means)
@@ -127,7 +127,7 @@ def test_improvement_from_chance_is_explained_and_follows_from_the_means(text, r
         expected = [signed(numbers[0]), " to ".join(map(signed, ends)), signed(numbers[1]), signed(numbers[2])]
         assert cells[2:6] == expected and cells[6:] == ["0.500", "8"]
     words = " ".join(page.words.split())
-    for part in ("Accuracy improvement from chance", "relative: (score − chance) / chance.",
+    for part in ("Accuracy improvement from chance", "relative: (score − u) / u.",
                  "absolute: score − chance,", "normalised: (score − chance) / (1 − chance)."):  # fmt: skip
         assert part in words
 
@@ -166,10 +166,10 @@ def test_guessing_is_compared_apart(text, results):
 
 def test_networks_show_how_they_were_trained_and_all_calls_count(text):
     page = Outline(text)
-    (table,) = [table for table in page.tables if table[0][0] == "Pipeline" and "Batch" in table[0]]
+    (table,) = [table for table in page.tables if table[0][0] == "Pipeline" and "Training" in table[0]]
     assert [cells[0] for cells in table[1:]] == ["ShallowConvNet", "EEGNet"]
-    assert table[1][1:] == ["ShallowConvNet", "1 474".replace(" ", "\N{NARROW NO-BREAK SPACE}"), "100", "16",
-                            "0.001 AdamW", "as the comparison, patience 15; 0.2 of the trials validate",
+    assert table[1][1:] == ["ShallowConvNet", "1 474".replace(" ", "\N{NARROW NO-BREAK SPACE}"),
+                            "at most 100 epochs, batch 16, AdamW 0.001", "as the comparison, patience 15; 0.2 of the trials validate",
                             "whole trials", "40", "40", "40", "40"]  # fmt: skip
     words = " ".join(page.words.split())
     assert "1 h 02 min for 420 fits in all calls" in words
@@ -244,3 +244,35 @@ def test_figures_stand_alone(results):
         assert [ax.get_title(loc="left") for ax in figure.axes] == [
             name for name in CONDITIONS.values() if kind == "ranking" or name != "Within person"
         ]
+
+
+def finding(**strength):
+    page = make_results(strength=strength)
+    from neurosig.reports.transfer import _findings
+
+    dummies = {name for name in strength if kind_of(name) == "chance"}
+    return _findings(page.summary(), page.effects(), "accuracy", dummies)[0]
+
+
+def test_nobody_leads_where_nobody_competes_or_guessing_does_as_well():
+    both = finding(EEGNet=0.7, ShallowConvNet=0.8, Chance=0.5)
+    assert "ShallowConvNet leads with accuracy" in both and "its whole interval is above it" in both
+    alone = finding(EEGNet=0.7, Chance=0.5)
+    assert "EEGNet, the only pipeline that looks at the signals, reaches accuracy" in alone and "leads" not in alone
+    guessing = finding(EEGNet=0.5, ShallowConvNet=0.46, Chance=0.9)
+    assert "EEGNet has the highest mean, accuracy" in guessing and "Chance" not in guessing
+    assert "it is above chance, but its interval reaches it" in guessing or "it is not above chance" in guessing
+    assert "first" not in both + alone + guessing
+
+
+def test_words_that_were_misread_are_plain(text):
+    words = " ".join(Outline(text).words.split())
+    assert "3 (numbers 0, 1, 2)" in words and "No tested trial, nor any window of one, is ever learned from" in words
+    short = make_results(n_seeds=1)
+    short.meta["protocol"] |= {"seeds": [0], "max_epochs": 40}
+    assert any("epochs were limited to 40 (max_epochs)" in line for line in short.warnings)
+    short.meta["protocol"] |= {"max_epochs": 41}
+    assert not any("limited" in line for line in short.warnings)
+    from neurosig.reports.transfer_parts import protocol_facts
+
+    assert dict(protocol_facts(short.meta))["Seeds"] == "1 (number 0)"

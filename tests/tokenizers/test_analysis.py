@@ -78,7 +78,7 @@ def test_all_levels_together_are_refused_with_advice():
 
 
 def test_histogram_counts_by_class():
-    y, people = design()
+    y, _ = design()
     tokens = noise(y)
     table = token_histogram(tokens, y)
     for name in ("rest", "task"):
@@ -176,8 +176,8 @@ def test_the_correction_by_the_maximum_by_hand():
     tokens = noise(y, seed=1, n_codes=4)
     table = distinctive_tokens(tokens, y, groups=people, min_count=1).set_index("code")
     difference = np.array([
-        [(tokens[(people == one) & (y == "rest")] == code).mean() - (tokens[(people == one) & (y == "task")] == code).mean()
-         for code in range(4)] for one in np.unique(people)
+        [(mine[own == "rest"] == code).mean() - (mine[own == "task"] == code).mean() for code in range(4)]
+        for mine, own in ((tokens[people == one], y[people == one]) for one in np.unique(people))
     ])  # fmt: skip
     observed = np.abs(difference.sum(axis=0)) / np.sqrt((difference**2).sum(axis=0))
     largest = [
@@ -281,6 +281,8 @@ def test_wrong_options_are_refused(options):
 def test_one_class_is_refused():
     with pytest.raises(InputError, match="at least two classes, got rest"):
         distinctive_tokens(noise(np.zeros(6)), ["rest"] * 6)
+    with pytest.raises(InputError, match="class of each window as y, got None"):
+        distinctive_tokens(noise(np.zeros(6)), None)
 
 
 def test_many_windows_and_one_token_do_no_harm():
@@ -353,7 +355,7 @@ def test_alternating_conditions_do_not_split_a_person():
 
 
 def test_names_of_channels_and_refusals():
-    y, people = design()
+    y, _ = design()
     found = token_consistency(noise(y), ch_names=["C3", "C4"], n_permutations=2)
     assert found.channels.columns.tolist() == ["C3", "C4"] and found.subjects is None
     with pytest.raises(InputError, match="one name a channel"):
@@ -397,13 +399,13 @@ def test_motifs_show_the_pieces_that_got_a_token():
         # people in turn: five of them in six examples
         assert set(people[motif.places["window"][:5]]) == set(people)
     assert found[0].by_class == {"rest": found[0].count, "task": 0} and found[2].by_channel[0] == 0
-    assert found[0].by_group == {one: 2 * tokens.shape[2] for one in np.unique(people)}
+    assert found[0].by_group == dict.fromkeys(np.unique(people), 2 * tokens.shape[2])
 
 
 def test_the_most_frequent_tokens_are_taken_and_draws_are_seeded():
     X, _, _ = recordings()
     found = motifs(PeakTokenizer(), X, n=2)
-    assert [motif.code for motif in found][0] == 40 and len(found) == 2 and found[0].by_group == {}
+    assert found[0].code == 40 and len(found) == 2 and found[0].by_group == {}
     again = motifs(PeakTokenizer(), X, n=2, tokens=PeakTokenizer().transform(X))
     np.testing.assert_array_equal(found[1].examples, again[1].examples)
     other = motifs(PeakTokenizer(), X, n=2, random_state=1)

@@ -73,7 +73,7 @@ class TestLearning:
         assert all("valid_reconstruction" in row for row in tokenizer.history_)
 
     def test_groups_never_lie_on_both_sides(self, monkeypatch):
-        from neurosig.tokenizers import base
+        from neurosig.tokenizers import learning
 
         seen = []
 
@@ -81,8 +81,8 @@ class TestLearning:
             seen.append(original(*args, **kwargs))
             return seen[-1]
 
-        original = base.validation_split
-        monkeypatch.setattr(base, "validation_split", split)
+        original = learning.validation_split
+        monkeypatch.setattr(learning, "validation_split", split)
         owners = np.repeat([0, 1, 2], 4)
         TFMTokenizer(**{**TINY, "max_epochs": 1, "validation": 0.3}, sfreq=200).fit(noise(), groups=owners)
         train, valid = seen[0]
@@ -236,6 +236,17 @@ class TestKeeping:
         (tmp_path / "other" / "notes.txt").write_text("mine")
         with pytest.raises(StorageError, match="other files are in the way"):
             fitted.save_pretrained(tmp_path / "other")
+
+    def test_whose_signals_it_has_seen_is_kept(self, fitted, tokenizer, tmp_path):
+        assert not hasattr(fitted, "trained_on_")
+        one = TFMTokenizer(**{**TINY, "max_epochs": 1}).fit(dataset(noise(4)))
+        assert one.trained_on_["subjects"] == ["0", "1"]
+        back = TFMTokenizer.from_pretrained(one.save_pretrained(tmp_path / "one"))
+        assert back.trained_on_ == one.trained_on_
+        assert [layer["subjects"] for layer in tokenizer.trained_on_["before"]] == [["0", "1"], ["0", "1"]]
+        told = fitted.save_pretrained(tmp_path / "told", trained_on=["S7"])
+        assert TFMTokenizer.from_pretrained(told).trained_on_["subjects"] == ["S7"]
+        assert not hasattr(one.set_params(sfreq=200).fit(noise(4)), "trained_on_")
 
     def test_inference_changes_nothing(self, fitted):
         before = weights(fitted)

@@ -10,8 +10,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from neurosig.core.errors import InputError, StorageError, UsageError
+from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
 from neurosig.core.signals import SignalSpec
+from neurosig.evaluation.identity import content_digest
 from neurosig.evaluation.pipelines import load_pipelines
 from neurosig.evaluation.signal_facts import with_signal_facts
 from neurosig.tokenizers import NeuroRVQTokenizer, TFMTokenizer, TokenFeatures
@@ -54,7 +55,9 @@ def test_histogram_is_the_share_of_each_token(X, tokenizer):
     found = features.transform(X)
     tokens = tokenizer.transform(X)
     assert found.dtype == np.float32 and found.shape == (16, len(features.codes_))
-    for (_, channel, code), values, name in zip(features.codes_, found.T, features.get_feature_names_out(), strict=True):
+    for (_, channel, code), values, name in zip(
+        features.codes_, found.T, features.get_feature_names_out(), strict=True
+    ):
         np.testing.assert_allclose(values, (tokens[:, channel] == code).mean(axis=-1), atol=1e-6)
         assert name == f"channel{channel}_token{code}"
     seen = {(channel, code) for channel in range(3) for code in np.unique(tokens[:10, channel]).tolist()}
@@ -67,7 +70,9 @@ def test_histogram_over_all_channels_and_codebooks(X, residual):
     tokens = residual.transform(X)
     books = list(split_codebooks(tokens, residual))
     found = features.transform(X)
-    for (book, channel, code), values, name in zip(features.codes_, found.T, features.get_feature_names_out(), strict=True):
+    for (book, channel, code), values, name in zip(
+        features.codes_, found.T, features.get_feature_names_out(), strict=True
+    ):
         named, mine = books[book]
         assert channel == -1 and name == f"scale{named['scale']}_level{named['level']}_token{code}"
         np.testing.assert_allclose(values, (mine == code).mean(axis=(1, 2)), atol=1e-6)
@@ -165,15 +170,33 @@ def test_a_benchmark_tells_what_it_knows_and_leaves_the_tokenizer_alone(tokenize
     assert tokenizer.sfreq == 200.0 and tokenizer.info is None
 
 
+def test_names_alone_are_compared_with_those_fitted_on(X, residual):
+    found = TokenFeatures(residual, ch_names=["C3", "Cz", "C4"]).fit(X).transform(X)
+    np.testing.assert_array_equal(found, TokenFeatures(residual).fit(X).transform(X))
+    with pytest.raises(ChannelError, match="expected the channels"):
+        TokenFeatures(residual, ch_names=["C4", "Cz", "C3"]).fit(X)
+
+
+def test_stored_results_are_keyed_by_what_a_fitted_tokenizer_has_learned(X, tokenizer, tmp_path):
+    other = TFMTokenizer(**{**SMALL, "random_state": 1}).fit(X).set_params(random_state=0)
+    assert content_digest(TokenFeatures(tokenizer)) == content_digest(clone(TokenFeatures(tokenizer)))
+    assert content_digest(TokenFeatures(tokenizer)) != content_digest(TokenFeatures(other))
+    assert content_digest(TokenFeatures(clone(tokenizer))) == content_digest(TokenFeatures(clone(other)))
+    of_folder = [
+        content_digest(TokenFeatures(str(one.save_pretrained(tmp_path / "tokenizer")))) for one in (tokenizer, other)
+    ]
+    assert of_folder[0] != of_folder[1]
+
+
 @pytest.mark.parametrize("name", ["TFM tokens+LR", "NeuroRVQ tokens+LR"])
 def test_shipped_pipelines_decode(name):
     pipeline = load_pipelines(names=[name])[name]
-    small = pipeline[0].tokenizer_params | {"max_epochs": 1, "n_codes": 16, "decoder_depth": 1}
+    small = pipeline[0].tokenizer_params | {"max_epochs": 1, "n_codes": 64, "decoder_depth": 1}
     pipeline.set_params(tokenfeatures__tokenizer_params=small, tokenfeatures__device="cpu")
-    y = np.tile(["left_hand", "right_hand"], 10)
-    X = rhythms(np.where(y == "left_hand", 8, 45)[:, np.newaxis].repeat(3, axis=1), n_times=600, seed=5)
+    y = np.tile(["left_hand", "right_hand"], 20)
+    X = 20 * rhythms(np.where(y == "left_hand", 8, 45)[:, np.newaxis].repeat(3, axis=1), n_times=600, seed=5)
     pipeline = with_signal_facts(pipeline, INFO)
-    assert pipeline.fit(X[:14], y[:14]).score(X[14:], y[14:]) == 1.0
+    assert pipeline.fit(X[:24], y[:24]).score(X[24:], y[24:]) >= 0.8  # guessing does so once in a hundred times
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_what_must_be_known_is_asked_for():
 
 def test_another_rate_is_refused_or_resampled(fitted):
     X = _windows(n_times=250, seed=2)
-    with pytest.raises(UsageError, match="takes signals at 200 Hz, got 250 Hz.*resample=True"):
+    with pytest.raises(UsageError, match=r"takes signals at 200 Hz, got 250 Hz.*resample=True"):
         fitted.transform(_epochs(X, sfreq=250.0))
     resampling = _tokenizer(resample=True).fit(_windows())
     np.testing.assert_array_equal(
@@ -104,11 +104,13 @@ def test_windows_are_whole_patches(fitted):
     np.testing.assert_array_equal(padded.transform(X), padded.transform(np.concatenate([front, X], axis=2)))
     with pytest.raises(InputError, match=r"whole patches of 40 samples \(0.2 s at 200 Hz\), got windows of 210"):
         _tokenizer(remainder="raise").fit(X)
-    with pytest.raises(InputError, match="at least one patch, 40 samples.*got 39 samples"):
+    with pytest.raises(InputError, match=r"at least one patch, 40 samples.*got 39 samples"):
         fitted.transform(X[..., :39])
     short = _tokenizer(on_short="pad").fit(_windows())
     front = np.zeros((6, 3, 1), dtype=np.float32)
-    np.testing.assert_array_equal(short.transform(X[..., :39]), short.transform(np.concatenate([front, X[..., :39]], 2)))
+    np.testing.assert_array_equal(
+        short.transform(X[..., :39]), short.transform(np.concatenate([front, X[..., :39]], 2))
+    )
 
 
 def test_windows_longer_than_the_time_table_are_refused():
@@ -128,7 +130,7 @@ def test_signals_are_clipped_and_filtered_as_published(fitted):
     filtering = _tokenizer(filter=True).fit(long)
     plain = _tokenizer().fit(filter_signals(long, 200.0))
     np.testing.assert_array_equal(filtering.transform(long), plain.transform(filter_signals(long, 200.0)))
-    with pytest.raises(InputError, match="filter=True needs windows of at least 4 s.*got 1 s"):
+    with pytest.raises(InputError, match=r"filter=True needs windows of at least 4 s.*got 1 s"):
         filtering.transform(X)
 
 
@@ -145,7 +147,7 @@ def test_channels_are_found_in_any_spelling(fitted):
 def test_unknown_channels_are_refused_or_left_out(fitted):
     X = _windows(n_channels=4, seed=6)
     names = ["C3", "STI 014", "Cz", "C4"]
-    with pytest.raises(ChannelError, match="no position for STI 014.*on_unknown='drop'"):
+    with pytest.raises(ChannelError, match=r"no position for STI 014.*on_unknown='drop'"):
         _tokenizer(ch_names=names).fit(X)
     dropping = _tokenizer(ch_names=names, on_unknown="drop").fit(_windows(n_channels=4))
     alone = _tokenizer().fit(_windows(n_channels=4)[:, [0, 2, 3]])
@@ -157,7 +159,7 @@ def test_unknown_channels_are_refused_or_left_out(fitted):
 
 def test_another_montage_is_taken_on_request(fitted):
     X = _windows(n_channels=2, seed=7)
-    with pytest.raises(ChannelError, match="expected the channels|expected 3 channels"):
+    with pytest.raises(ChannelError, match="expected the channels that NeuroRVQTokenizer was fitted on"):
         fitted.transform(_epochs(X, ["O1", "O2"]))
     free = _tokenizer(any_channels=True).fit(_windows())
     tokens = free.transform(_epochs(X, ["O1", "O2"]))
@@ -208,7 +210,13 @@ def test_inference_changes_nothing(fitted):
     facts = {name: value for name, value in vars(fitted).items() if not isinstance(value, torch.nn.Module)}
     tokens = fitted.transform(X)
     fitted.module_.train()
-    for call in (fitted.transform, fitted.embed, fitted.statistics, fitted.codebook_usage, fitted.reconstruction_report):
+    for call in (
+        fitted.transform,
+        fitted.embed,
+        fitted.statistics,
+        fitted.codebook_usage,
+        fitted.reconstruction_report,
+    ):
         call(X)
     fitted.inverse_transform(tokens)
     assert all(torch.equal(value, before[name]) for name, value in fitted.module_.state_dict().items())
@@ -282,7 +290,13 @@ def test_signals_on_disk_are_changed_as_they_are_read(fitted, tmp_path, kept):
 
 def test_the_loss_goes_down_and_the_same_seed_gives_the_same_bits():
     X = _windows(n=24)
-    options = {"max_epochs": 6, "batch_size": 8, "lr": 3e-3, "validation": 0.25, "options": {**SMALL["options"], "decay": 0.9}}
+    options = {
+        "max_epochs": 6,
+        "batch_size": 8,
+        "lr": 3e-3,
+        "validation": 0.25,
+        "options": {**SMALL["options"], "decay": 0.9},
+    }
     one, two = _tokenizer(**options).fit(X), _tokenizer(**options).fit(X)
     history = one.history_
     assert {"train_code", "train_amplitude", "train_phase", "train_signal", "valid_loss"} <= set(history[0])
@@ -388,9 +402,11 @@ def test_published_weights_give_the_published_tokens(golden, tmp_path):
 
 def test_weights_that_do_not_fit_are_refused(golden, tmp_path):
     weights = {name.removeprefix("sd/"): value for name, value in golden.items() if name.startswith("sd/")}
-    with pytest.raises(InputError, match="missing: .*encoder.cls_token|encoder.cls_token"):
-        NeuroRVQTokenizer.from_reference({name: value for name, value in weights.items() if name != "encoder.cls_token"})
-    with pytest.raises(InputError, match="unknown: stranger"):
+    with pytest.raises(InputError, match="missing: encoder"):
+        NeuroRVQTokenizer.from_reference(
+            {name: value for name, value in weights.items() if name != "encoder.cls_token"}
+        )
+    with pytest.raises(InputError, match="left over: stranger"):
         NeuroRVQTokenizer.from_reference({**weights, "stranger": np.zeros(2)})
     with pytest.raises(UsageError, match="code_dim=3 was given, the weights have"):
         NeuroRVQTokenizer.from_reference(weights, code_dim=3)

@@ -1,0 +1,341 @@
+"""Pretrained parts of pipelines, and the proof that they have seen nobody who is tested.
+
+A part is whatever stands under a parameter ``pretrained`` or ``tokenizer``, at any depth, and is trained already: the
+folder (or the Hub's name) of weights, or a fitted estimator; and every `sklearn.frozen.FrozenEstimator`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neurosig.core.errors import LeakageError, NeurosigError
+from neurosig.core.files import digest
+from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on
+from neurosig.evaluation.identity import array_digest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neurosig.evaluation.study import Study
+
+__all__ = [
+    "Part", "check_parts", "check_recorded", "check_study", "file_contents", "note_trained_on", "people_of",
+    "person_digest", "pretrained_parts",
+]  # fmt: skip
+
+_NAMES = ("pretrained", "tokenizer")
+_TIMES = ("session", "run", "onset")
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something in a pipeline that is trained already.
+
+    Parameters
+    ----------
+    parameter : str
+        Where it stands.
+    name : str
+        The folder, or the class.
+    trained_on : dict or None
+        Whom it has seen, see `neurosig.core.trained_on.as_trained_on`; None where it is not known.
+    content : str or None
+        Digest of its weights; None where they cannot be had.
+    """
+
+    parameter: str
+    name: str
+    trained_on: Mapping[str, Any] | None
+    content: str | None
+
+
+def pretrained_parts(pipeline: Any, grid: Any = None) -> list[Part]:
+    """What of a pipeline is trained before it is fitted.
+
+    Parameters
+    ----------
+    pipeline : estimator
+        Not fitted: parameters that are estimators count as its clone holds them.
+    grid : dict or list of dict, optional
+        What a search over it tries.
+
+    Returns
+    -------
+    list of Part
+
+    Raises
+    ------
+    StorageError
+        If a folder says in a damaged file whom its weights have seen.
+    """
+    from sklearn.base import clone
+
+    tried = list(_tried(grid or getattr(pipeline, "param_grid", None)))
+    if not any(_may_be(name, value) for name, value in [*pipeline.get_params(deep=True).items(), *tried]):
+        return []
+    parts: dict[str, Part] = {}
+    given = [*clone(pipeline).get_params(deep=True).items(), *tried]
+    for name, value in given:
+        inside = any(name.startswith(f"{part.parameter}__") for part in parts.values())
+        if _may_be(name, value) and not inside and (part := _part(name, value)) is not None:
+            parts[digest(part.parameter, part.name, part.content)] = part
+    return list(parts.values())
+
+
+def check_parts(
+    pipeline: str, parts: Sequence[Part], people: Mapping[str, str | None], dataset: str | None, allow: bool, way: str
+) -> list[str]:
+    """Refuse parts that have seen people who are tested.
+
+    Parameters
+    ----------
+    pipeline : str
+        Its name.
+    parts : sequence of Part
+        What of it is pretrained.
+    people : dict of str to (str or None)
+        Those who are tested, and the digest of what was recorded of them where it is known.
+    dataset : str or None
+        The name of the dataset that their names are of.
+    allow : bool
+        Say it instead.
+    way : str
+        How it is allowed, for the message.
+
+    Returns
+    -------
+    list of str
+        What is to be kept in mind with the scores.
+
+    Raises
+    ------
+    LeakageError
+        Naming the people.
+    """
+    lines = []
+    for part in parts:
+        seen, namesakes = _seen(part.trained_on, people, dataset)
+        where = f"{part.name} ({part.parameter})"
+        if seen and not allow:
+            raise LeakageError(
+                f"pipeline {pipeline!r}: {where} was trained on subject{'s' * (len(seen) > 1)} {_some(seen)}, tested "
+                f"here, whose scores would come out too high; test it on nobody that it has seen, or {way}"
+            )
+        if seen:
+            lines.append(
+                f"{pipeline}: {where} was trained on subject{'s' * (len(seen) > 1)} {_some(seen)}, tested here as was "
+                "asked for: scores come out too high"
+            )
+        if namesakes:
+            lines.append(
+                f"{pipeline}: {where} was trained on people of another dataset who are called {_some(namesakes)} as "
+                "well; if they are the same people, scores come out too high"
+            )
+        if any(layer is None for layer in layers_of(part.trained_on)):
+            lines.append(
+                f"{pipeline}: whom {where} was trained on is unknown; if on people who are tested here, scores come "
+                "out too high"
+            )
+    return lines
+
+
+def check_study(study: Study, dataset: str, allow: bool) -> None:
+    """Find the pretrained parts of a study's pipelines; refuse, or tell of, those that have seen its subjects.
+
+    Keys of folds take the parts' content along, and whether this was allowed.
+
+    Raises
+    ------
+    LeakageError
+        As `check_parts`.
+    """
+    study.pretrained = {}
+    for name, pipeline in study.pipelines.items():
+        if parts := pretrained_parts(pipeline, study.param_grid.get(name)):
+            study.pretrained[name] = parts
+    study.tested = {"dataset": dataset, "allow": allow}
+    study.digests = {
+        name: digest(found, [part.content for part in study.pretrained[name]], allow)
+        if name in study.pretrained
+        else found
+        for name, found in study.digests.items()
+    }
+    _check(study, {str(subject): None for subject in study.runner.dataset.subject_list})
+
+
+def check_recorded(study: Study, data: tuple[Any, np.ndarray, pd.DataFrame]) -> None:
+    """The same by what was recorded, which knows people again whatever they are called.
+
+    Raises
+    ------
+    LeakageError
+        As `check_parts`.
+    """
+    told = [part.trained_on for parts in study.pretrained.values() for part in parts]
+    if any(layer and layer["data"] for one in told for layer in layers_of(one)):
+        _check(study, people_of(*data))
+
+
+def people_of(X: Any, y: np.ndarray, metadata: pd.DataFrame) -> dict[str, str | None]:
+    """The subjects of trials, and the digest of each one's."""
+    X = np.asarray(X.get_data(copy=False) if hasattr(X, "get_data") else X)
+    who = metadata["subject"].astype(str).to_numpy()
+    found: dict[str, str | None] = {}
+    for subject in dict.fromkeys(who.tolist()):
+        rows = np.flatnonzero(who == subject)
+        its = X if len(rows) == len(X) else X[rows]
+        found[subject] = person_digest(its, np.asarray(y)[rows], metadata.iloc[rows])
+    return found
+
+
+def person_digest(X: np.ndarray, y: Any, metadata: pd.DataFrame) -> str:
+    """Digest of what was recorded of a person: signals, labels and times, not the name."""
+    times = [[str(value) for value in metadata[name]] for name in _TIMES if name in metadata]
+    return digest(array_digest(X), [str(label) for label in y], times)
+
+
+def note_trained_on(fitted: Any, told: Mapping[str, Any]) -> None:
+    """Let what can be stored with its weights know whom it has seen.
+
+    Parameters
+    ----------
+    fitted : estimator
+        A fitted pipeline, or a fitted estimator.
+    told : dict
+        ``subjects``, ``data`` and ``dataset``.
+    """
+    steps = [step for _, step in getattr(fitted, "steps", [("", fitted)])]
+    for step in steps:
+        before = [part.trained_on for part in pretrained_parts(step)] if hasattr(step, "get_params") else []
+        inner = getattr(step, "tokenizer_", None)
+        fresh = [step] if before else [step, inner]
+        for one in fresh:
+            if hasattr(one, "save_pretrained"):
+                one.trained_on_ = as_trained_on({**told, "before": before})
+
+
+def file_contents(spec: Any) -> list[str]:
+    """Digests of the folders of weights that a pipeline file names; nothing that it names is imported."""
+    given = [item for step in spec.pipeline for item in step["parameters"].items()] + list(_tried(spec.param_grid))
+    return [
+        found
+        for name, value in given
+        if name.rpartition("__")[2] in _NAMES and isinstance(value, str) and (found := _folder_content(Path(value)))
+    ]
+
+
+def _check(study: Study, people: Mapping[str, str | None]) -> None:
+    way = "allow it (allow_seen=True, or --allow-seen), which marks the results"
+    for name, parts in study.pretrained.items():
+        for line in check_parts(name, parts, people, study.tested["dataset"], study.tested["allow"], way):
+            study.caution(line)
+
+
+def _seen(
+    trained_on: Mapping[str, Any] | None, people: Mapping[str, str | None], dataset: str | None
+) -> tuple[list[str], list[str]]:
+    """Those of these people whom a part has seen; and those who have the name of one of another dataset."""
+    seen, namesakes = [], []
+    for subject, content in people.items():
+        for layer in layers_of(trained_on):
+            if layer is None:
+                continue
+            named = subject in layer["subjects"]
+            if content in layer["data"] or f"{dataset}_{subject}" in layer["subjects"]:
+                seen.append(subject)
+            elif named and (layer["dataset"] is None or dataset is None or layer["dataset"] == dataset):
+                seen.append(subject)
+            elif named:
+                namesakes.append(subject)
+    seen = list(dict.fromkeys(seen))
+    return seen, [name for name in dict.fromkeys(namesakes) if name not in seen]
+
+
+def _may_be(name: str, value: Any) -> bool:
+    from sklearn.frozen import FrozenEstimator
+
+    return isinstance(value, FrozenEstimator) or (name.rpartition("__")[2] in _NAMES and value is not None)
+
+
+def _tried(grid: Any) -> Iterator[tuple[str, Any]]:
+    for one in grid if isinstance(grid, list | tuple) else [grid or {}]:
+        for name, values in one.items() if isinstance(one, Mapping) else ():
+            for value in values if isinstance(values, list | tuple) else ():
+                yield str(name), value
+
+
+def _part(parameter: str, value: Any) -> Part | None:
+    """The part that a value stands for; None for what is learned in the fit, such as a tokenizer that is named."""
+    from sklearn.frozen import FrozenEstimator
+
+    if isinstance(value, str | os.PathLike):
+        folder = _place(value)
+        if folder is None:
+            return None
+        return Part(parameter, os.fspath(value), read_trained_on(folder), _folder_content(folder))
+    held = value.estimator if isinstance(value, FrozenEstimator) else value
+    if not hasattr(held, "fit") or not _is_fitted(held):
+        return None
+    return Part(parameter, f"a fitted {type(held).__name__}", _told_by(held), _object_content(held))
+
+
+def _place(value: str | os.PathLike) -> Path | None:
+    """The folder; None for what is no folder, here or on the Hub."""
+    from neurosig.core.hub import local_folder
+
+    try:
+        folder = local_folder(value)
+    except NeurosigError:  # said when it is fitted, in its own words
+        return Path(value)
+    return folder if folder.exists() or os.sep in os.fspath(value) else None
+
+
+def _told_by(held: Any) -> Mapping[str, Any] | None:
+    steps = [step for _, step in getattr(held, "steps", [("", held)])]
+    told = [found for step in steps if (found := getattr(step, "trained_on_", None)) is not None]
+    return told[-1] if told else None
+
+
+def _is_fitted(held: Any) -> bool:
+    from sklearn.exceptions import NotFittedError
+    from sklearn.utils.validation import check_is_fitted
+
+    try:
+        check_is_fitted(held)
+    except (NotFittedError, TypeError):
+        return False
+    return True
+
+
+def _folder_content(folder: Path) -> str | None:
+    """Digest of the files of a folder, names and bytes."""
+    import hashlib
+
+    if not folder.is_dir():
+        return None
+    found = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as stream:
+                found.append([path.relative_to(folder).as_posix(), hashlib.file_digest(stream, "sha256").hexdigest()])
+    return digest(found)
+
+
+def _object_content(held: Any) -> str | None:
+    import joblib
+
+    try:
+        return str(joblib.hash(held))
+    except Exception:  # whatever pickling a foreign estimator raises
+        return None
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
