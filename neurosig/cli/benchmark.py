@@ -310,7 +310,7 @@ def _next(results: Results, program: str, read_as: list[str]) -> str:
             "have not learned from"
         )
     name = ranking["pipeline"].iloc[0]
-    paths = {card["name"]: card.get("path") for card in meta["pipelines"]}
+    paths = {card["name"]: card.get("path") for card in meta.get("pipelines", ())}
     best = ["--pipeline", paths.get(name) or name, "--out", "model/"]
     return f"next: {program} {shlex.join(['train', *read_as, *best])}"
 

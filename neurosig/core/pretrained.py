@@ -1,4 +1,4 @@
-"""Folders of what was trained: ``config.json``, ``model.safetensors``, the model card ``README.md``, whom it has seen."""
+"""Folders of what was trained: ``config.json``, ``model.safetensors``, a model card, whom it has seen."""
 
 from __future__ import annotations
 

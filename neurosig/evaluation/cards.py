@@ -98,8 +98,9 @@ def pipeline_card(name: str, pipeline: Any, grid: Any, spec: PipelineSpec | None
         card |= {"description": spec.description, "citations": list(spec.citations), "group": spec.group}
         card["file"] = spec.file.name if spec.file is not None else None
         # what comes with neurosig is found by its name, other files are not
-        own = spec.file is None or resource_dir("pipelines").resolve() in spec.file.resolve().parents
-        card["path"] = None if own else os.fspath(spec.file)
+        file = spec.file
+        shipped = file is None or resource_dir("pipelines").resolve() in file.resolve().parents
+        card["path"] = None if file is None or shipped else os.fspath(file)
     return card
 
 

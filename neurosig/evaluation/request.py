@@ -402,7 +402,9 @@ def run_key(
     if any(entry.identity is None for entry in entries):
         return None
     if objects is None:
-        weights = [found for entry in entries for spec in entry.specs for found in file_contents(spec)]
+        weights: list[str | None] = [
+            found for entry in entries for spec in entry.specs for found in file_contents(spec)
+        ]
     else:
         grids = param_grid or {}
         weights = [part.content for name in objects for part in pretrained_parts(objects[name], grids.get(name))]

@@ -248,9 +248,8 @@ def _seen(
             if layer is None:
                 continue
             named = subject in layer["subjects"]
-            if content in layer["data"] or f"{dataset}_{subject}" in layer["subjects"]:
-                seen.append(subject)
-            elif named and (layer["dataset"] is None or dataset is None or layer["dataset"] == dataset):
+            same = layer["dataset"] is None or dataset is None or layer["dataset"] == dataset
+            if (named and same) or content in layer["data"] or f"{dataset}_{subject}" in layer["subjects"]:
                 seen.append(subject)
             elif named:
                 namesakes.append(subject)

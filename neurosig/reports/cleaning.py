@@ -145,7 +145,7 @@ def _notices(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def _reasons(
-    stages: Mapping[str, Any], marked: Iterable[str], dropped: Iterable[Mapping[str, Any]]
+    stages: Mapping[str, Any], marked: Iterable[str], dropped: Iterable[Mapping[str, Any]] = ()
 ) -> list[dict[str, Any]]:
     """Everything that was removed, the clearest first within its stage."""
     looked_at = stages.get("channels", {}).get("bad", [])

@@ -258,11 +258,12 @@ def _place(left: float, top: float, width: float, height: float, of: float) -> t
 
 def _draw_pieces(ax: Axes, motif: Motif) -> None:
     pieces = motif.examples[:_EXAMPLES]
-    spacing = 1.15 * float(np.abs(pieces - pieces.mean(axis=1, keepdims=True)).max() or 1.0)
+    largest = float(np.abs(pieces - pieces.mean(axis=1, keepdims=True)).max() or 1.0)
+    spacing = 1.6 * largest
     for row, piece in enumerate(pieces):
         ax.plot(motif.times, piece - piece.mean() - row * spacing, color=COLOURS["ink"], lw=0.8, zorder=2)
     ax.set_xlim(0, len(motif.mean) / motif.sfreq)
-    ax.set_ylim(-spacing * (len(pieces) - 0.3), 0.9 * spacing)
+    ax.set_ylim(-spacing * (len(pieces) - 1) - 1.05 * largest, 1.05 * largest)
     ax.set_yticks([])
     ax.grid(axis="y", visible=False)
 

@@ -338,20 +338,23 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         self, collections: Sequence[Windows], owners: Sequence[Any], seed: int, device: torch.device, process: Any
     ) -> tuple[Any, Any]:
         generator = torch.Generator().manual_seed(seed)
+        sizes = [int(one.X.shape[0]) for one in collections]
+        learned, judged = validation_split(
+            np.zeros(sum(sizes)), np.arange(sum(sizes)), _people(owners, sizes), self.validation, classes=False,
+            random_state=seed,
+        )  # fmt: skip
         train, valid = [], []
-        for one, groups in zip(collections, owners, strict=True):
-            n = int(one.X.shape[0])
-            learned, judged = validation_split(
-                np.zeros(n), np.arange(n), groups, self.validation, classes=False, random_state=seed
-            )
+        first = 0
+        for one, n in zip(collections, sizes, strict=True):
             trials = trials_of(one.X, None, None, device)
             options: dict[str, Any] = {
                 "batch_size": self.batch_size, "scale": one.divisor, "device": device, "buffer_bytes": self.buffer_bytes
             }  # fmt: skip
             shared = {"generator": generator, "rank": process.rank, "world": process.world}
-            train.append(Batches(trials, torch.zeros(n), learned, **options, **shared))
+            train.append(Batches(trials, torch.zeros(n), _within(learned, first, n), **options, **shared))
             if judged is not None:
-                valid.append(Batches(trials, torch.zeros(n), judged, **options))
+                valid.append(Batches(trials, torch.zeros(n), _within(judged, first, n), **options))
+            first += n
         if len(collections) == 1:
             return train[0], valid[0] if valid else None
         return SeveralBatches(train), SeveralBatches(valid) if valid else None
@@ -606,6 +609,23 @@ def _whom(given: Sequence[Any]) -> dict[str, Any] | None:
         if isinstance(one, SignalDataset) else None for one in given
     ]  # fmt: skip
     return as_trained_on(told[0] if len(told) == 1 else {"subjects": [], "before": told})
+
+
+def _people(owners: Sequence[Any], sizes: Sequence[int]) -> np.ndarray | None:
+    """Groups of all windows: one name is one person in whichever collection, a nameless window is its own group."""
+    if all(one is None for one in owners):
+        return None
+    return np.concatenate(
+        [
+            [f"window {i} of {k}" for i in range(n)] if one is None else np.asarray(one).astype(str)
+            for k, (one, n) in enumerate(zip(owners, sizes, strict=True))
+        ]
+    )
+
+
+def _within(rows: np.ndarray, first: int, n: int) -> np.ndarray:
+    """Those of all windows that are of one collection, by their place in it."""
+    return rows[(rows >= first) & (rows < first + n)] - first
 
 
 def _owners(given: Sequence[Any], groups: Any, several: bool) -> list[Any]:

@@ -328,7 +328,6 @@ def collect_windows(
         collections.append(SignalDataset(stored, None, pd.concat(tables, ignore_index=True), spec, name=f"{number}"))
     if not collections:
         raise InputError("every window holds samples that are NaN or infinite: there is nothing to learn from")
-    _warn_of_shared(collections)
     return collections, failed
 
 
@@ -390,19 +389,6 @@ def _person(name: str, source: Any) -> str:
     label = getattr(source, "label", None)
     prefix = name.removesuffix(label) if label else ""
     return f"{prefix}{source.subject}"
-
-
-def _warn_of_shared(collections: Sequence[SignalDataset]) -> None:
-    """Each collection is split on its own: a person in two of them may learn in one and validate in the other."""
-    seen: dict[str, int] = {}
-    for one in collections:
-        for subject in set(one.metadata["subject"]):
-            seen[subject] = seen.get(subject, 0) + 1
-    if twice := sorted(subject for subject, n in seen.items() if n > 1):
-        logger.warning(
-            "subjects with recordings of different channels may be held back of one and learned from in the other: "
-            "%s; --picks brings recordings to the same channels", ", ".join(twice[:6]),
-        )  # fmt: skip
 
 
 def _judged(tokenizer: Any, collections: Sequence[SignalDataset]) -> tuple[int, pd.DataFrame, pd.DataFrame]:

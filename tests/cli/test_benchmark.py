@@ -151,6 +151,8 @@ def test_what_is_next(results):
     assert _next(results({"Chance": 0.6, "TS+LR": 0.55}, n_subjects=1), "neurosig", []).endswith(
         "train --pipeline TS+LR --out model/"
     )
+    found.meta["pipelines"] = [{"name": "TS+LR", "path": "my own/ts.yml"}]  # what does not come with neurosig
+    assert _next(found, "neurosig", []).endswith("train --pipeline 'my own/ts.yml' --out model/")
     assert "--evaluation cross_subject" in _next(results({"TS+LR": 0.7}), "neurosig", read_as)
     assert "nothing here does better than guessing" in _next(results({"Chance": 0.5, "TS+LR": 0.4}), "neurosig", [])
     assert "compare pipelines that look at the signals" in _next(results({"Chance": 0.5}), "neurosig", [])

@@ -1,8 +1,8 @@
 """``neurosig decode`` as a shell sees it."""
 
-import re
 import csv
 import json
+import re
 
 import mne
 import numpy as np

@@ -40,7 +40,7 @@ def test_main_job_then_again_from_the_store(cli, dataset, tmp_path):
     assert first.returncode == 0, first.stderr
     for text in ("small: run folds, 2 people left out at a time, 2 seeds", "transfer_all", "transfer_head", "direct",
                  "against learning within the person", "accuracy improvement from chance", "normalised",
-                 "relative: (score - chance) / chance", "report: out/report.html", "out/results.csv"):  # fmt: skip
+                 "relative: (score - u) / u", "report: out/report.html", "out/results.csv"):  # fmt: skip
         assert text in first.stdout
     assert "few subjects (n = 4)" in first.stderr
     out = tmp_path / "out"

@@ -336,3 +336,9 @@ def test_arrays_that_cannot_be_kept_or_read(tmp_path):
             load_arrays(tmp_path / "b")
     with pytest.raises(StorageError, match="cannot read arrays"):
         load_arrays(tmp_path / "absent")
+
+
+def test_a_network_is_no_pipeline_and_what_to_do_is_said(tmp_path):
+    (tmp_path / "config.json").write_text('{"format": "neurosig-network", "estimator": "NetClassifier"}')
+    with pytest.raises(StorageError, match=r"a NetClassifier that save_pretrained wrote: .*from_pretrained, or train"):
+        load_pipeline(tmp_path)

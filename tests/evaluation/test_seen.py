@@ -144,7 +144,7 @@ def test_results_are_kept_by_what_the_weights_hold(toy, tmp_path):
 def test_training_does_not_estimate_on_people_seen(toy, tmp_path):
     data = toy()
     folder = weights(tmp_path / "weights", subjects=["2"], dataset="toy")
-    with pytest.raises(LeakageError, match="subject 2, tested here.*--no-cv.*--allow-seen"):
+    with pytest.raises(LeakageError, match=r"subject 2, tested here.*--no-cv.*--allow-seen"):
         train(data, Tuned(folder))
     unscored = train(data, Tuned(folder), folds=None)
     assert unscored.card["warnings"] == [] and unscored.card["pretrained"] == {"pretrained": folder}

@@ -128,7 +128,7 @@ def test_improvement_from_chance_is_explained_and_follows_from_the_means(text, r
         assert cells[2:6] == expected and cells[6:] == ["0.500", "8"]
     words = " ".join(page.words.split())
     for part in ("Accuracy improvement from chance", "relative: (score − u) / u.",
-                 "absolute: score − chance,", "normalised: (score − chance) / (1 − chance)."):  # fmt: skip
+                 "absolute: score − u,", "normalised: (score − u) / (1 − u)."):  # fmt: skip
         assert part in words
 
 

@@ -66,6 +66,22 @@ class TestLearning:
             np.testing.assert_array_equal(weights(again)[name], value)
         assert any((weights(other)[name] != value).any() for name, value in weights(fitted).items())
 
+    def test_a_person_in_two_collections_learns_or_validates_in_both(self, monkeypatch):
+        from neurosig.tokenizers import learning
+
+        made = []
+        original = learning.Batches
+        monkeypatch.setattr(learning, "Batches", lambda *a, **k: made.append((a, k)) or original(*a, **k))
+        several = [dataset(noise(12, 2), subjects=4), dataset(noise(8, 3), subjects=4)]
+        TFMTokenizer(**{**TINY, "max_epochs": 1, "validation": 0.5}).fit(several)
+        people = {"train": set(), "valid": set()}
+        for (trials, _, index), options in made[:4]:
+            part = "train" if "generator" in options else "valid"
+            people[part] |= set(np.asarray(index) % 4)
+            assert len(trials) in (12, 8)
+        assert len(people["train"]) == len(people["valid"]) == 2
+        assert not people["train"] & people["valid"]
+
     def test_validation_keeps_the_best_epoch_and_judges_alike_each_time(self):
         tokenizer = TFMTokenizer(**{**TINY, "max_epochs": 4, "validation": 0.25}, sfreq=200).fit(noise(16))
         losses = [row["valid_loss"] for row in tokenizer.history_]
