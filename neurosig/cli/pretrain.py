@@ -105,7 +105,7 @@ def command(
         made = _pretrain(
             system, recordings, out, {"data": data, "subjects": parse_names(subjects)}, {"unit": unit, "sfreq": sfreq},
             size=size, window=window, step=step, picks=parse_names(picks), skip_bad=not keep_bad, on_nan=on_nan,
-            overwrite=overwrite, licence=licence, progress=False if json_ else None, params=params,
+            overwrite=overwrite, licence=licence, progress=not json_, params=params,
         )  # fmt: skip
     if json_:
         console.emit_json(_answer(made))

@@ -93,7 +93,7 @@ def command(
             recordings, tokenizer, out, changes, {"data": data, "subjects": parse_names(subjects)},
             {"unit": unit, "sfreq": sfreq},
             window=window, step=step, picks=parse_names(picks), skip_bad=not keep_bad, on_nan=on_nan, n_jobs=jobs,
-            overwrite=overwrite, progress=False if json_ else None,
+            overwrite=overwrite, progress=not json_,
         )  # fmt: skip
     if json_:
         console.emit_json(_answer(done, store))

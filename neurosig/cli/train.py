@@ -55,7 +55,7 @@ def command(
     processing = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "resample": resample}
     estimate = {
         "folds": folds if cv else None, "n_splits": n_splits, "random_state": seed, "n_jobs": jobs,
-        "allow_seen": allow_seen,
+        "allow_seen": allow_seen, "show_progress": not json_,
     }  # fmt: skip
     with console.only_json(json_):
         answer = _train(

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,10 @@ from typing import Any
 
 from neurosig.core.errors import StorageError
 
-__all__ = ["atomic_path", "atomic_write", "cache_dir", "check_writable", "digest", "resource_dir", "sha256_file"]
+__all__ = [
+    "atomic_path", "atomic_write", "cache_dir", "check_writable", "digest", "resource_dir", "sha256_file",
+    "sweep_unfinished",
+]  # fmt: skip
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -124,6 +128,20 @@ def atomic_write(path: str | os.PathLike, content: str | bytes) -> Path:
     return Path(path)
 
 
+def sweep_unfinished(path: str | os.PathLike) -> None:
+    """Take away what killed writes to `path` left beside it; a folder that was moved aside is put back first.
+
+    Parameters
+    ----------
+    path : path-like
+        What `atomic_path` writes. Nobody else may be writing it now: only who holds a lock on the work knows that.
+    """
+    target = Path(path)
+    _recover(target)
+    for box in _boxes(target):
+        _remove(box)
+
+
 def check_writable(folder: str | os.PathLike) -> Path:
     """Create `folder` if need be and prove that a file can be written there, before any long work begins.
 
@@ -146,10 +164,17 @@ def _recover(target: Path) -> None:
     """Put back a folder that a killed process had moved aside and not yet replaced."""
     if target.exists():
         return
-    for previous in target.parent.glob(f".{target.name}.*.partial/previous"):
-        os.replace(previous, target)
-        _remove(previous.parent)
-        return
+    for box in _boxes(target):
+        if (box / "previous").exists():
+            os.replace(box / "previous", target)
+            _remove(box)
+            return
+
+
+def _boxes(target: Path) -> list[Path]:
+    """Where `target` was or is being written, and no sibling of it whose name begins alike."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.[^.]+\.partial")
+    return [place for place in target.parent.iterdir() if name.fullmatch(place.name)] if target.parent.is_dir() else []
 
 
 def _replace_folder(temporary: Path, target: Path, box: Path) -> None:

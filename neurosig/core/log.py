@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from neurosig.core.progress_lines import ProgressLines, wants_lines
 
-__all__ = ["logger", "progress", "set_log_level"]
+__all__ = ["asks_for_progress", "logger", "progress", "set_log_level"]
 
 logger = logging.getLogger("neurosig")
 logger.addHandler(logging.NullHandler())
@@ -36,6 +36,24 @@ def set_log_level(verbose: bool | str | int | None = None) -> None:
         logger.addHandler(handler)
     if "mne" in sys.modules:
         sys.modules["mne"].set_log_level(level)
+
+
+def asks_for_progress(verbose: bool | str | int | None) -> bool:
+    """Whether a parameter `verbose` asks to see how far work is.
+
+    Parameters
+    ----------
+    verbose : bool, str, int or None
+        As in mne; None follows neurosig's log level.
+
+    Returns
+    -------
+    bool
+        True at "INFO" and below.
+    """
+    if verbose is None:
+        return logger.isEnabledFor(logging.INFO)
+    return str(verbose).upper() in ("TRUE", "INFO", "DEBUG", "20", "10")
 
 
 def progress(

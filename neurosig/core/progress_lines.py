@@ -37,8 +37,16 @@ class ProgressLines:
         self.done = 0
         self.said = False
 
-    def report(self, done: int, expected: int) -> None:
-        """Take note of what was done since the last call, and of the number expected in all; say it if it is time."""
+    def report(self, done: int, expected: int, note: str = "") -> None:
+        """Take note of what was done since the last call, and of the number expected in all; say it if it is time.
+
+        Parameters
+        ----------
+        done, expected : int
+            Since the last call, and in all.
+        note : str
+            What else the line tells.
+        """
         self.done += done
         total = max(expected, self.done)
         elapsed = self.clock() - self.started
@@ -48,7 +56,7 @@ class ProgressLines:
         self.said = True
         self.due = elapsed + min(_MOST, max(_LEAST, _SHARE * elapsed))
         text = f"{self.name}: {self.done} of {total} {self.unit}{'' if total == 1 else 's'}, {duration(elapsed)}"
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(f"{text}; {note}\n" if note else f"{text}\n")
         sys.stderr.flush()
 
 

@@ -26,6 +26,7 @@ from neurosig.evaluation.online_scores import (
     information_transfer_rate,
     normalized_mcc,
 )
+from neurosig.evaluation.seen import check_parts, pretrained_parts
 from neurosig.evaluation.signal_facts import with_signal_facts
 from neurosig.evaluation.windows import is_number, open_recordings, sliding_windows
 
@@ -203,6 +204,7 @@ def pseudo_online(
     causal: bool = True,
     hold: int = 1,
     idle: str = "idle",
+    allow_seen: bool = False,
     name: str | None = None,
     show_progress: bool | None = None,
 ) -> PseudoOnline:
@@ -236,6 +238,8 @@ def pseudo_online(
         of what it does.
     idle : str
         Name of the idle class.
+    allow_seen : bool
+        Also test pretrained parts on people whom they have seen, see `neurosig.benchmark`; ``about`` says so.
     name : str, optional
         Name of the dataset in the table.
     show_progress : bool, optional
@@ -252,6 +256,8 @@ def pseudo_online(
         A session's first part lacks a class, or recordings are too short.
     UsageError
         An option is not what it must be.
+    LeakageError
+        Something pretrained has seen people who are tested.
 
     Notes
     -----
@@ -289,6 +295,12 @@ def pseudo_online(
         show_progress=show_progress,
     )
     metadata, y, X = dataset.metadata, np.asarray(dataset.y), dataset.X
+    people: dict[str, str | None] = dict.fromkeys(metadata["subject"].astype(str))
+    told = [
+        line
+        for label, estimator in given.items()
+        for line in check_parts(label, pretrained_parts(estimator), people, name, allow_seen, "pass allow_seen=True")
+    ]
     estimators = {label: with_signal_facts(estimator, dataset.info) for label, estimator in given.items()}
     sessions = metadata.groupby(["subject", "session"], sort=False).indices
     rows, decoded = [], []
@@ -337,6 +349,7 @@ def pseudo_online(
         "idle": idle,
         "processing": processing.to_dict(),
         "windows_per_class": {str(k): int(n) for k, n in zip(*np.unique(y, return_counts=True), strict=True)},
+        **({"warnings": told} if told else {}),
     }
     return PseudoOnline(pd.DataFrame(rows), pd.concat(decoded, ignore_index=True), about)
 

@@ -76,7 +76,10 @@ def pretrained_parts(pipeline: Any, grid: Any = None) -> list[Part]:
         If a folder says in a damaged file whom its weights have seen.
     """
     from sklearn.base import clone
+    from sklearn.frozen import FrozenEstimator
 
+    if isinstance(pipeline, FrozenEstimator):
+        return [part] if (part := _part("as it is", pipeline)) is not None else []
     tried = list(_tried(grid or getattr(pipeline, "param_grid", None)))
     if not any(_may_be(name, value) for name, value in [*pipeline.get_params(deep=True).items(), *tried]):
         return []

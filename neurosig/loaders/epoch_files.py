@@ -222,7 +222,7 @@ def _notes(epochs: mne.BaseEpochs) -> list[str]:
 
 
 def set_provenance(info: mne.Info, cleaned_by: str, reference: str | None, steps: Sequence[str] = ()) -> None:
-    """Write into the header what cleaned the trials, by which steps, and what they refer to: FIF has a text field only."""
+    """Write into the header what cleaned the trials, by which steps, and what they refer to: FIF has a text field."""
     info["description"] = json.dumps({"cleaned_by": cleaned_by, "reference": reference, "steps": list(steps)})
 
 

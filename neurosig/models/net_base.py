@@ -13,7 +13,7 @@ from torch import nn
 
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.files import digest
-from neurosig.core.log import logger
+from neurosig.core.log import asks_for_progress, logger
 from neurosig.core.windows import tell_of_gaps
 from neurosig.models.net_chance import guessing_loss, tell_of_chance
 from neurosig.models.net_module import (
@@ -94,15 +94,13 @@ class NetEstimator(NetStorage, NetParameters):
         }
 
     def _settings(self, seed: int, checkpoint: Path | None) -> TrainingSettings:
-        asked = {"TRUE": True, "NONE": logger.isEnabledFor(20), "INFO": True, "DEBUG": True, "20": True, "10": True}
-        show = asked.get(str(self.verbose).upper(), False)
         return TrainingSettings(
             max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr, optimizer=self.optimizer,
             weight_decay=self.weight_decay, schedule=self.schedule, warmup=self.warmup, final_lr=self.final_lr,
             betas=self.betas, stopping=self.stopping, patience=self.patience,  # type: ignore[arg-type]
             clip_norm=self.clip_norm, precision=self.precision, ema=self.ema, max_norm=bool(self.max_norm),
             compile=bool(self.compile), checkpoint=None if checkpoint is None else str(checkpoint), seed=seed,
-            show_progress=show,
+            show_progress=asks_for_progress(self.verbose),
         )  # fmt: skip
 
     def check_options(self) -> None:

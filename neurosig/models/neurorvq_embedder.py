@@ -27,7 +27,8 @@ from neurosig.core.trained_on import as_trained_on
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining
 from neurosig.nn.state_dicts import read_checkpoint, read_state
-from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows, learned_card
+from neurosig.tokenizers.learned_storage import learned_card
+from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows
 from neurosig.tokenizers.neurorvq import (
     CONDITIONS,
     NeuroRVQTokenizer,

@@ -57,7 +57,7 @@ def learn_masked_tokens(
     checkpoint : path-like, optional
         Folder of states, as in `NetClassifier`.
     show_progress : bool
-        Whether a progress bar is shown.
+        Whether progress is shown, see `TrainingSettings`.
 
     Returns
     -------

@@ -12,7 +12,7 @@ from neurosig.core.errors import InputError, UsageError
 from neurosig.preprocessing.faster_ica import Decomposition
 from neurosig.preprocessing.faster_metrics import series_scores
 from neurosig.preprocessing.faster_outliers import Outliers, Rule, refuse_without_metrics
-from neurosig.preprocessing.faster_signals import NO_RATE, Recorded, channels_of, spelled, tell_skipped
+from neurosig.preprocessing.faster_signals import NO_RATE, Recorded, channels_of, spelled, stand_in, tell_skipped
 from neurosig.preprocessing.faster_spectrum import bin_powers, line_noise_problem, power_kernels, welch_segment
 
 if TYPE_CHECKING:
@@ -182,4 +182,4 @@ def _correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _find(name: str, ch_names: Sequence[str]) -> int:
-    return list(ch_names).index(spelled(name, ch_names, "named to stand in for the EOG"))
+    return list(ch_names).index(spelled(name, ch_names, stand_in(name)))

@@ -14,7 +14,7 @@ from neurosig.preprocessing.faster_components import bad_components
 from neurosig.preprocessing.faster_ica import Decomposition, apply_matrix, fit_decomposition
 from neurosig.preprocessing.faster_metrics import cell_scores
 from neurosig.preprocessing.faster_outliers import Outliers, Rule
-from neurosig.preprocessing.faster_signals import Recorded, channels_of, computable, spelled
+from neurosig.preprocessing.faster_signals import Recorded, channels_of, computable, spelled, stand_in
 from neurosig.preprocessing.faster_stages import bad_channels, bad_epochs
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["STEPS", "Course", "cleaned_epochs", "describe", "take_steps"]
 
 STEPS = ("channels", "epochs", "components", "channels_in_epochs")
-_STAND_IN = "named to stand in for the EOG"
 
 
 @dataclass
@@ -155,7 +154,7 @@ def take_steps(
             notes.append("components need two channels and two samples at least; the step was left out")
         else:
             candidates = () if signals.eog() else channels_of(eog_proxy)
-            named = [spelled(str(name), signals.ch_names, _STAND_IN) for name in candidates]
+            named = [spelled(str(name), signals.ch_names, stand_in(name)) for name in candidates]
             proxies = [name for name in named if name not in bad]
             lost = [name for name in named if name in bad]
             rule = rules["components"]

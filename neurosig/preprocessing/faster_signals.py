@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATA_TYPES", "DRIFT_SECONDS", "NO_RATE", "Recorded", "channels_of", "computable", "correct_for_reference",
-    "located", "need_channels", "same_rate", "spelled", "standard_info", "tell_skipped",
+    "located", "need_channels", "same_rate", "spelled", "stand_in", "standard_info", "tell_skipped",
 ]  # fmt: skip
 
 DATA_TYPES = ("eeg", "mag", "grad", "seeg", "ecog", "dbs")
@@ -236,7 +236,7 @@ def spelled(name: str, ch_names: Sequence[str], what: str) -> str:
     ch_names : sequence of str
         The channels.
     what : str
-        What it is for, for the error.
+        What to call it in an error, such as "the EOG channel 'VEOG'".
 
     Returns
     -------
@@ -254,12 +254,17 @@ def spelled(name: str, ch_names: Sequence[str], what: str) -> str:
     for there in ch_names:
         if canonical_name(there) == wanted:
             return there
-    raise ChannelError(f"the channel {name!r}, {what}, is not among the channels {listed(ch_names)}")
+    raise ChannelError(f"{what} is not among the channels {listed(ch_names)}")
+
+
+def stand_in(name: object) -> str:
+    """What to call a channel in place of EOG in an error."""
+    return f"the channel {name!r}, named to stand in for the EOG,"
 
 
 def _position(channel: str | int, names: tuple[str, ...]) -> int:
     if isinstance(channel, str):
-        return names.index(spelled(channel, names, "named as EOG"))
+        return names.index(spelled(channel, names, f"the EOG channel {channel!r}"))
     if not -len(names) <= channel < len(names):
         raise ChannelError(f"the EOG channel {channel} is not one of {len(names)} channels")
     return int(channel) % len(names)

@@ -129,7 +129,7 @@ def _leader(condition: str, rows: pd.DataFrame, dummies: set[str], label: str) -
         interval = f"95 % CI {format_number(first['ci_low'])} to {format_number(first['ci_high'])}, "
     score = f"{label} {format_number(first['mean'])} ({interval}n = {int(first['n'])})"
     if len(own) < 2:
-        alone = ", the only pipeline that looks at the signals," if len(own) else ""
+        alone = ", the only pipeline," if len(rows) == 1 else ", the only pipeline beside guessing," if len(own) else ""
         line = f"{condition}: {first['pipeline']}{alone} reaches {score}"
     else:
         second = own.iloc[1]

@@ -13,7 +13,8 @@ from torch import nn
 
 from neurosig.core.joined_epochs import joined_epochs
 from neurosig.core.pretrained import PretrainedFormat
-from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows, brings_facts, learned_card
+from neurosig.tokenizers.learned_storage import learned_card
+from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows, brings_facts
 from neurosig.tokenizers.quality import band_errors, check_tokens, usage_table
 from neurosig.training.batches import is_stream
 

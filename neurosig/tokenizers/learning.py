@@ -1,12 +1,10 @@
-"""What estimators share that train a module without labels: its training, its batches, how it is kept."""
+"""What estimators share that train a module without labels: its training, and its batches."""
 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -16,20 +14,18 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
-from neurosig._version import __version__
 from neurosig.core.all_or_nothing import all_or_nothing
-from neurosig.core.errors import ChannelError, InputError, StorageError
+from neurosig.core.errors import ChannelError, InputError
 from neurosig.core.files import digest
-from neurosig.core.hub import local_folder
 from neurosig.core.joined_epochs import is_fold, joined_epochs
-from neurosig.core.log import logger
-from neurosig.core.pretrained import PretrainedFormat, check_params
+from neurosig.core.log import asks_for_progress, logger
 from neurosig.core.signals import SignalDataset, SignalSpec
-from neurosig.core.trained_on import as_trained_on, read_trained_on
+from neurosig.core.trained_on import as_trained_on
+from neurosig.tokenizers.learned_storage import LearnedStorage
 from neurosig.training.batches import BUFFER_BYTES, Batches, SeveralBatches
 from neurosig.training.checkpoint import checkpoint_seed, software
 from neurosig.training.cut_batches import trials_of
-from neurosig.training.device import device_in_use, draw_seed, resolve_device, seeded
+from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.distributed import processes
 from neurosig.training.nets import train_network
 from neurosig.training.self_supervised import SelfSupervised, own_loss
@@ -43,13 +39,7 @@ from neurosig.training.trial_data import (
     validation_split,
 )
 
-__all__ = ["SelfSupervisedEstimator", "Windows", "brings_facts", "learned_card"]
-
-# what a fitted tokenizer knows, beside its weights, in JSON-like types
-_PLAIN = (
-    "n_features_in_", "n_times_", "sfreq_", "history_", "best_epoch_", "stopped_", "seconds_", "n_parameters_",
-    "n_windows_", "seed_", "_config",
-)  # fmt: skip
+__all__ = ["SelfSupervisedEstimator", "Windows", "brings_facts"]
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,7 @@ class Windows:
     channels: Any = None
 
 
-class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
+class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
     """Base of tokenizers, and of what is pretrained on their tokens.
 
     Parameters
@@ -158,16 +148,8 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
     _module_class: ClassVar[type[nn.Module]]
     #: Parts of the module's training loss, "total" left out.
     _loss_parts: ClassVar[tuple[str, ...]]
-    #: How it is kept on disk.
-    _format: ClassVar[PretrainedFormat]
 
-    spec_: SignalSpec | None
-    sfreq_: float | None
     n_features_in_: int
-    seed_: int
-    trained_on_: dict[str, Any] | None
-    _weights: dict[str, np.ndarray]
-    _config: dict[str, Any]
 
     def __init__(
         self, *, max_epochs: int = 100, batch_size: int = 64, lr: float = 1e-3, weight_decay: float = 1e-5,
@@ -213,21 +195,6 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         """The module of this configuration."""
         return self._module_class(**config)
-
-    def _storable_params(self) -> dict[str, Any]:
-        """Parameters as they are kept on disk, JSON-like."""
-        params = self.get_params(deep=False) | {"info": None, "ch_names": None, "sfreq": None}  # they stand in the spec
-        if self.spec_ is None:
-            params["sfreq"] = self.sfreq
-        if isinstance(params["checkpoint"], PathLike):
-            params["checkpoint"] = fspath(params["checkpoint"])
-        if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None
-        return params
-
-    def _stored_facts(self) -> dict[str, Any]:
-        """What else stands in the configuration on disk, for its readers."""
-        return {}
 
     # -- learning -----------------------------------------------------------------------------------------------------
 
@@ -313,17 +280,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
         logger.info("%s: %s; weights of epoch %d", type(self).__name__, record.stopped, record.best_epoch)
         return self
 
-    def _keep(self, module: nn.Module, config: dict[str, Any], device: torch.device) -> None:
-        """Take over a module, frozen."""
-        module.freeze()  # type: ignore[operator]
-        for parameter in module.parameters():
-            parameter.grad = None
-        self._module, self._config, self._device, self._asked = module, config, device, self.device
-        self.n_parameters_ = sum(parameter.numel() for parameter in module.parameters())
-        self.__dict__.pop("_weights", None)
-
     def _settings(self, seed: int, checkpoint: Path | None) -> TrainingSettings:
-        asked = {"TRUE": True, "NONE": logger.isEnabledFor(20), "INFO": True, "DEBUG": True, "20": True, "10": True}
         return TrainingSettings(
             max_epochs=self.max_epochs, batch_size=self.batch_size, lr=self.lr, weight_decay=self.weight_decay,
             schedule="warmup_cosine", warmup=self.max_epochs / 10 if self.warmup is None else self.warmup,
@@ -331,7 +288,7 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
             stopping=None if self.validation is None else "loss", patience=self.patience, clip_norm=self.clip_norm,
             precision=self.precision, compile=bool(self.compile),
             checkpoint=None if checkpoint is None else str(checkpoint), seed=seed,
-            show_progress=asked.get(str(self.verbose).upper(), False),
+            show_progress=asks_for_progress(self.verbose),
         )  # fmt: skip
 
     def _batches(
@@ -424,168 +381,6 @@ class SelfSupervisedEstimator(TransformerMixin, BaseEstimator):
             raise ChannelError(f"{spec.n_channels} channels are named, the signals have {signals.shape[1]}")
         return signals, spec, sfreq
 
-    # -- keeping ------------------------------------------------------------------------------------------------------
-
-    @property
-    def module_(self) -> Any:
-        """The trained module, frozen; built anew from its weights after reading from disk."""
-        state = vars(self)
-        if "_module" not in state:
-            if "_weights" not in state:
-                raise AttributeError(f"this {type(self).__name__} is not fitted: it has no module_ yet")
-            device = device_in_use(self.device)
-            with seeded(state["seed_"]):
-                module = self._build(self._config)
-            weights = {name: torch.from_numpy(np.array(value)) for name, value in state["_weights"].items()}
-            try:
-                module.load_state_dict(weights)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:300]
-                raise StorageError(f"the stored weights do not fit {type(module).__name__}: {reason}") from error
-            self._module, self._device = module.to(device), device
-            module.freeze()  # type: ignore[operator]
-        elif state.get("_asked") != self.device:  # it may have been set otherwise since
-            device = device_in_use(self.device, self._device)
-            if device != self._device:
-                self._module, self._device = self._module.to(device), device
-        self._asked = self.device  # what is not there is told once
-        return self._module
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "_module" in vars(self) or "_weights" in vars(self)
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        module = state.pop("_module", None)
-        for name in ("_device", "_asked"):
-            state.pop(name, None)
-        if module is not None:
-            state["_weights"] = _arrays(module)
-        if isinstance(state.get("spec_"), SignalSpec):
-            state["spec_"] = state["spec_"].to_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("spec_"), dict):
-            state["spec_"] = SignalSpec.from_dict(state["spec_"])
-        super().__setstate__(state)
-
-    def save_pretrained(
-        self, folder: str | PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
-        trained_on: Any = None,
-    ) -> Path:  # fmt: skip
-        """Store what was fitted: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where; a folder that this method wrote before is replaced.
-        card : str, optional
-            The model card, Markdown; by default one is written from what is known.
-        scores : dict, optional
-            Name of a score to its value (or to text: mean ± spread), for the card.
-        licence : str, optional
-            Licence of the weights, for the card, an SPDX name in small letters.
-        trained_on : dict or sequence of str, optional
-            Whose signals it has seen, as in `NetClassifier.save_pretrained`: nobody of them is then tested by what
-            starts from it. By default ``trained_on_``, which a training on `SignalDataset` knows.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        StorageError
-            If the folder holds something else, or cannot be written.
-        UsageError
-            If a parameter cannot be written as JSON.
-        """
-        config, arrays = self._stored(scores, licence)
-        seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
-        return self._format.write(folder, config, arrays, self._card(config) if card is None else card, seen)
-
-    def _stored(self, scores: Any = None, licence: str | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        """Configuration and weights, as `_restored` takes them."""
-        check_is_fitted(self)
-        state = vars(self)
-        fitted = {name: state[name] for name in _PLAIN if name in state}
-        config = {
-            "estimator": type(self).__name__,
-            "params": self._storable_params(),
-            "fitted": json.loads(json.dumps(fitted, default=lambda value: value.item())),
-            "spec": None if self.spec_ is None else self.spec_.to_dict(),
-            **self._stored_facts(),
-            "scores": scores,
-            "licence": licence,
-            "versions": {"neurosig": __version__, "torch": torch.__version__, "python": platform.python_version()},
-        }
-        return config, _arrays(self.module_)
-
-    def _card(self, config: Mapping[str, Any]) -> str:
-        """The model card, Markdown."""
-        raise NotImplementedError
-
-    @classmethod
-    def from_pretrained(cls, folder: str | PathLike, *, revision: str | None = None, **params: Any) -> Self:
-        """Read back what `save_pretrained` stored; no code is run that the folder brings along.
-
-        Parameters
-        ----------
-        folder : path-like
-            The folder; or "owner/name", where there is no such folder: a model on the Hugging Face Hub (the extra
-            ``hub``).
-        revision : str, optional
-            Branch, tag or commit on the Hub.
-        **params
-            Parameters to set otherwise than they were stored (``device="cpu"``).
-
-        Returns
-        -------
-        estimator
-            Fitted.
-
-        Raises
-        ------
-        StorageError
-            If the folder is not there, is something else, or is damaged; if the Hub cannot be reached or has no such
-            model.
-        UsageError
-            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
-        """
-        check_params(cls, params)
-        place = local_folder(folder, revision)
-        config = cls._format.read_config(place)
-        cls._format.check_estimator(place, config, cls.__name__)
-        estimator = cls._restored(config, cls._format.read_arrays(place), place, **params)
-        if (seen := read_trained_on(place)) is not None:
-            estimator.trained_on_ = seen
-        return estimator
-
-    @classmethod
-    def _restored(cls, config: Mapping[str, Any], arrays: dict[str, np.ndarray], place: Path, **params: Any) -> Self:
-        """The fitted estimator of what `_stored` gave and `place` held."""
-        try:
-            estimator = cls(**{**config["params"], **params})
-            estimator.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
-            estimator.__dict__.update({name: config["fitted"][name] for name in _PLAIN if name in config["fitted"]})
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        estimator._weights = arrays
-        _ = estimator.module_  # now, so that what does not fit is said now
-        return estimator
-
-    def _take(self, module: nn.Module, config: dict[str, Any]) -> Self:
-        """Become the fitted estimator of a module that was trained elsewhere."""
-        device = device_in_use(self.device)
-        self._keep(module.to(device), config, device)
-        self.spec_, self.sfreq_ = known_spec(None, self.info, self.ch_names, self.sfreq)
-        self.history_, self.best_epoch_, self.stopped_ = [], 0, "trained elsewhere"
-        self.seconds_, self.n_windows_, self.seed_ = 0.0, 0, 0
-        return self
-
 
 class _Anyone:
     """Whoever takes any number of channels: what `check_trials` sets or compares is kept nowhere."""
@@ -644,56 +439,3 @@ def _owners(given: Sequence[Any], groups: Any, several: bool) -> list[Any]:
 def _channels_only(spec: SignalSpec | None) -> SignalSpec | None:
     """What a fitted estimator asks of other signals: their channels. Rate and unit are converted."""
     return None if spec is None else spec.replace(sfreq=None, unit="a.u.")
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
-
-
-def learned_card(config: Mapping[str, Any], package: str, tag: str, about: Sequence[str]) -> str:
-    """The model card of what was learned without labels, Markdown.
-
-    Parameters
-    ----------
-    config : dict
-        What stands in ``config.json``.
-    package : str
-        Where the class is imported from.
-    tag : str
-        Added to the card's tags.
-    about : sequence of str
-        Lines on what comes out.
-
-    Returns
-    -------
-    str
-        The card.
-    """
-    params, fitted, spec = config["params"], config["fitted"], config["spec"]
-    licence, name = config.get("licence"), config["estimator"]
-    lines = [
-        "---", "library_name: neurosig", f"license: {licence or 'unknown'}", f"tags: [eeg, {tag}, neurosig]", "---",
-        "", f"# {name}, trained with neurosig", "",
-        f"{fitted['n_parameters_']:,} parameters. Reads with `{package}.{name}.from_pretrained`.",
-        "", *about, "", "## Signals", "",
-        f"- channels: {', '.join(spec['ch_names']) if spec else 'not stated, or several collections'}",
-        f"- sampling rate: {spec['sfreq']:g} Hz" if spec and spec["sfreq"] else "- sampling rate: not stated",
-        f"- unit: {spec['unit'] if spec else 'not stated'}",
-        "", "## Training", "",
-    ]  # fmt: skip
-    if fitted["best_epoch_"]:
-        last = fitted["history_"][fitted["best_epoch_"] - 1]
-        lines += [
-            f"- {fitted['n_windows_']} windows, {len(fitted['history_'])} epochs of batches of {params['batch_size']}, "
-            f"lr {params['lr']:g}; weights of epoch {fitted['best_epoch_']}; {fitted['stopped_']}",
-            f"- seed {fitted['seed_']} (random_state {params['random_state']})",
-            *(f"- {key} {value:.4g}" for key, value in last.items() if key.startswith(("train_", "valid_"))),
-        ]
-    else:
-        lines.append(f"- {fitted['stopped_']}")
-    scores = config["scores"]
-    lines += ["", "## Scores", ""]
-    lines += [f"- {key}: {value}" for key, value in scores.items()] if scores else ["None were given."]
-    versions = ", ".join(f"{key} {version}" for key, version in config["versions"].items())
-    terms = licence or "Not stated: add that of the training data."
-    return "\n".join([*lines, "", "## Licence", "", terms, "", f"Written with {versions}.", ""])

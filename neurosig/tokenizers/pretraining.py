@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from neurosig.core.errors import InputError, StorageError, UsageError
-from neurosig.core.files import check_writable
+from neurosig.core.files import check_writable, sweep_unfinished
 from neurosig.core.locks import exclusive
 from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
@@ -163,7 +163,7 @@ def pretrain_tokenizer(
     overwrite : bool
         Replace the tokenizer that lies there.
     progress : bool, optional
-        Show progress; None shows it on a terminal.
+        Show progress; None shows it on a terminal, True elsewhere too, by lines.
     licence : str, optional
         Licence of the weights, for the card.
     **params
@@ -199,6 +199,8 @@ def pretrain_tokenizer(
     _check_free(target, overwrite)
     work = check_writable(target.with_name(f"{target.name}.unfinished"))
     with exclusive(work, "neurosig pretrain"):
+        sweep_unfinished(target)  # one that was killed while it stored
+        _check_free(target, overwrite)
         found, failed = collect_windows(
             named_sources(recordings, data=data, subjects=subjects), work / "windows", window=window,
             step=window if step is None else step, sfreq=chosen.sfreq, picks=picks, skip_bad=skip_bad, on_nan=on_nan,

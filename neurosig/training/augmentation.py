@@ -258,13 +258,13 @@ def _read(entry: Any, known: Mapping[str, Any]) -> tuple[str, dict[str, Any], li
         raise UsageError(f"expected an augmentation's name or a dictionary with a 'name', got {entry!r}")
     name = find_name(asked, known)
     if name is None:
-        told = did_you_mean(asked, known) or f"; braindecode has {', '.join(sorted(known))}"
-        raise UsageError(f"no augmentation is called {asked!r}{told}")
+        near = did_you_mean(asked, known)
+        raise UsageError(f"no augmentation is called {asked!r}; braindecode has {', '.join(sorted(known))}{near}")
     accepted = [key for key in inspect.signature(known[name].__init__).parameters if key not in ("self", "kwargs")]
     options = [key for key in accepted if key != "random_state"]
     if unknown := sorted(set(given) - set(options)):
-        told = did_you_mean(unknown[0], options) or f"; it has {', '.join(options)}"
-        raise UsageError(f"{name} has no parameter {', '.join(map(repr, unknown))}{told}")
+        near = did_you_mean(unknown[0], options)
+        raise UsageError(f"{name} has no parameter {', '.join(map(repr, unknown))}; it has {', '.join(options)}{near}")
     return name, given, options
 
 

@@ -12,6 +12,7 @@ from skorch.callbacks import Callback
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from neurosig.core.errors import InputError
+from neurosig.core.progress_lines import ProgressLines, wants_lines
 from neurosig.training.batches import signals_of
 from neurosig.training.schedules import follow_rates, warmup_cosine, warmup_linear
 from neurosig.training.settings import TrainingSettings
@@ -284,25 +285,30 @@ class Schedule(Callback):
 
 
 class Progress(Callback):
-    """A bar over the epochs, with the last scores.
+    """A bar over the epochs, with the last scores; in logs and pipes a line now and then.
 
     Parameters
     ----------
     rows : list of dict
         The history.
     max_epochs : int
-        Length of the bar.
+        Epochs at most.
     """
 
     def __init__(self, rows: list[dict[str, Any]], max_epochs: int):
         self.rows = rows
         self.max_epochs = max_epochs
         self.bar: Any = None
+        self.lines: ProgressLines | None = None
 
     def on_train_begin(self, net, **kwargs):
-        """Open the bar; on a terminal or in a notebook it is seen."""
+        """Open the bar where it is seen: on a terminal or in a notebook."""
         from tqdm.auto import tqdm
 
+        if wants_lines(True):
+            self.lines = ProgressLines("training", "epoch")
+            self.lines.done = len(self.rows)  # of a training that goes on
+            return
         self.bar = tqdm(
             total=self.max_epochs, initial=len(self.rows), desc="training", unit="epoch", disable=None, leave=False,
             dynamic_ncols=True,
@@ -311,8 +317,12 @@ class Progress(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Show the epoch's scores."""
         names = ("train_loss", "valid_loss", "valid_accuracy")
-        self.bar.set_postfix({name: f"{self.rows[-1][name]:.4f}" for name in names if name in self.rows[-1]})
-        self.bar.update()
+        scores = {name: f"{self.rows[-1][name]:.4f}" for name in names if name in self.rows[-1]}
+        if self.lines is not None:
+            self.lines.report(1, self.max_epochs, ", ".join(f"{name} {value}" for name, value in scores.items()))
+        if self.bar is not None:
+            self.bar.set_postfix(scores)
+            self.bar.update()
 
     def close(self) -> None:
         """Take the bar away."""

@@ -76,7 +76,7 @@ class TrainingSettings:
     seed : int
         Seed of the order of trials, dropout and all else that is drawn.
     show_progress : bool
-        Whether a progress bar is shown, where someone can see it.
+        Whether progress is shown: a bar where someone can see it, elsewhere a line of losses now and then.
 
     Raises
     ------

@@ -8,8 +8,11 @@ import pytest
 
 from neurosig.cli.inspect import command as inspect
 from neurosig.cli.preprocess import _from_files
+from neurosig.cli.preprocess_answer import answer, told_once
+from neurosig.core.errors import UsageError
+from neurosig.core.log import logger
 from neurosig.preprocessing.cleaning import CleaningOptions
-from neurosig.preprocessing.cleaning_runs import preprocess
+from neurosig.preprocessing.cleaning_runs import Outcome, Source, preprocess
 
 # mne's own reader of metadata
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword in DataFrame.set_index")
@@ -199,6 +202,30 @@ def test_nan_is_left_out_where_the_message_says_so(tmp_path):
     refused, done = (preprocess(found, options, tmp_path / str(i))[0] for i, found in enumerate(ways))
     assert refused.state == "failed" and "--on-nan annotate" in refused.error
     assert done.state == "cleaned" and done.record["summary"]["trials"] == 8
+
+
+def test_channels_are_left_out_on_request_and_this_is_another_way_of_reading(tmp_path):
+    path = rest(tmp_path / "sub-1_raw.fif", 0)
+    reading = {"montage": None, "unit": None, "sfreq": None, "on_nan": None}
+    options = CleaningOptions(steps=("channels",), tmin=0.0, tmax=2.0)
+    sources, _ = _from_files([path], None, None, 2.0, {**reading, "drop": ["Fp1", "O2"]})
+    (outcome,) = preprocess(sources, options, tmp_path / "out")
+    assert outcome.record["channels"] == [name for name in ELECTRODES if name not in ("Fp1", "O2")]
+    whole, _ = _from_files([path], None, None, 2.0, {**reading, "drop": None})
+    with pytest.raises(UsageError, match="drop Fp1,O2 there, none now"):
+        preprocess(whole, options, tmp_path / "out")
+
+
+def test_messages_come_once_and_in_the_words_of_the_command_line(caplog):
+    with caplog.at_level("WARNING", logger="neurosig"), told_once():
+        for _ in range(3):
+            logger.warning("%s: numbers taken as uV; state it with unit='uV', or what it is", "a.npz")
+    assert [entry.getMessage() for entry in caplog.records] == [
+        "a.npz: numbers taken as uV; state it with --unit uV, or what it is"]  # fmt: skip
+    failed = Outcome(Source("1", "0", "0"), "failed", error="pass on_nan='annotate' or sfreq=128.0")
+    told = answer([failed, Outcome(Source("2", "0", "0"), "skipped")], {})["recordings"]
+    assert told[0]["error"] == "pass --on-nan annotate or --sfreq 128.0"
+    assert [row["state"] for row in told] == ["failed", "done earlier"]
 
 
 def test_results_do_not_go_among_the_recordings(cli, tmp_path):

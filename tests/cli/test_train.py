@@ -28,7 +28,7 @@ def test_train_stores_a_model_with_its_score(cli, recordings, tmp_path):
                "--out", "model")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "LogVar+LDA trained on" in done.stdout
-    assert "32 trials, 1 subjects, classes left, right" in done.stdout
+    assert "32 trials, 1 subject, classes left, right" in done.stdout
     assert "new runs of the same people: AUC" in done.stdout
     assert "chance 0.500" in done.stdout
     assert "neurosig decode --model model RECORDING" in done.stdout

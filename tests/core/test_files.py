@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from neurosig.core.errors import StorageError
-from neurosig.core.files import atomic_path, atomic_write, check_writable, digest, resource_dir, sha256_file
+from neurosig.core.files import (
+    atomic_path,
+    atomic_write,
+    check_writable,
+    digest,
+    resource_dir,
+    sha256_file,
+    sweep_unfinished,
+)
 
 
 def left(folder):
@@ -119,6 +127,21 @@ def test_a_kill_leaves_the_old_content(tmp_path, moment):
     assert [name for name in left(tmp_path) if name.endswith(".partial")]  # it had begun
     atomic_write(path, "new")  # what the killed one left behind is in nobody's way
     assert path.read_text() == "new"
+
+
+def test_what_a_killed_write_left_is_swept_up_and_what_it_moved_aside_put_back(tmp_path):
+    for name in (".out.abc.partial", ".out.v2.abc.partial"):
+        (tmp_path / name / "previous").mkdir(parents=True)
+        (tmp_path / name / "previous" / name).touch()
+    (tmp_path / ".out.def.partial" / "out").mkdir(parents=True)
+    sweep_unfinished(tmp_path / "out")
+    assert left(tmp_path) == [".out.abc.partial", ".out.v2.abc.partial", ".out.v2.abc.partial", "out", "previous"]
+    (tmp_path / ".out.ghi.partial" / "previous").mkdir(parents=True)
+    sweep_unfinished(tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".out.abc.partial"]
+    assert not (tmp_path / ".out.ghi.partial").exists()
+    atomic_write(tmp_path / ".out.v2", "a sibling of a like name is another")
+    sweep_unfinished(tmp_path / "nowhere" / "out")
 
 
 def test_places_that_cannot_be_written(tmp_path):

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
-from neurosig.core.errors import InputError, UsageError
+from neurosig.core.errors import InputError, LeakageError, UsageError
 from neurosig.core.signals import Processing
 from neurosig.evaluation.leakage import check_no_leakage
 from neurosig.evaluation.online_scores import (
@@ -334,6 +335,16 @@ def test_recordings_on_disk():
     # the third of three runs is tested
     assert set(result.windows["run"]) == {"12"}
     assert row["score"] > 0.55
+
+
+def test_what_has_seen_a_person_is_not_tested_on_them():
+    seen = DummyClassifier().fit(np.zeros((2, 1)), [0, 1])
+    recording = bursts(240)
+    seen.trained_on_ = {"subjects": [recording.subject], "data": [], "dataset": None, "before": []}
+    pipelines, options = {"p": FrozenEstimator(seen)}, {"window": 1.0, "step": 0.5, "processing": TASK}
+    with pytest.raises(LeakageError, match=r"'p': a fitted DummyClassifier .* was trained on subject .*allow_seen"):
+        pseudo_online(pipelines, [recording], **options)
+    assert "as was asked for" in pseudo_online(pipelines, [recording], allow_seen=True, **options).about["warnings"][0]
 
 
 @pytest.mark.usefixtures("data_dir")

@@ -116,6 +116,7 @@ def test_what_counts_as_pretrained(tmp_path):
     assert pretrained_parts(Tuned(LogisticRegression())) == []
     (part,) = pretrained_parts(make_pipeline(FrozenEstimator(fitted)))
     assert (part.parameter, part.name, part.trained_on) == ("frozenestimator", "a fitted LogisticRegression", None)
+    assert [part.name for part in pretrained_parts(FrozenEstimator(fitted))] == ["a fitted LogisticRegression"]
     fitted.trained_on_ = as_told = {"subjects": ["1"], "data": [], "dataset": None, "before": []}
     (part,) = pretrained_parts(Tuned(FrozenEstimator(fitted)))
     assert part.trained_on == as_told

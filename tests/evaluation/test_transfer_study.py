@@ -11,6 +11,7 @@ from sklearn.dummy import DummyClassifier
 from sklearn.pipeline import make_pipeline
 
 from neurosig.core.errors import InputError, UsageError
+from neurosig.evaluation import transfer_cards
 from neurosig.evaluation.transfer import FASTER_OPTIONS, TransferStudy
 from neurosig.evaluation.transfer_data import clean
 from neurosig.evaluation.transfer_results import TransferResults
@@ -252,3 +253,25 @@ def test_a_name_that_both_would_take_twice(four):
     study = TransferStudy({"lda": flat_lda(), "lda (FASTER)": flat_lda()}, leave_subjects=1, faster="both")
     with pytest.raises(UsageError, match=r'names a pipeline "lda \(FASTER\)", but there is one'):
         study.run(four)
+
+
+def test_a_network_s_own_card_says_labels_and_terms():
+    own = "- classes: 0, 1\n\n## Licence\n\nNot stated: add that of the training data.\n"
+    data = {"classes": {"left": 3, "right": 4}, "licence": "CC BY 4.0"}
+    told = transfer_cards._with_facts(own, data)
+    assert told == ("- classes: 0 (left), 1 (right)\n\n## Licence\n\nBound by that of the training data: CC BY 4.0\n")
+    assert transfer_cards._with_facts(told, data) == told
+
+
+@pytest.mark.parametrize(
+    ("score", "told"),
+    [
+        ({"mean": 0.60, "sd": 0.01, "n": 9, "chance": 0.5, "chance_upper": 0.62}, "not above what guessing reaches"),
+        ({"mean": 0.70, "sd": 0.01, "n": 9, "chance": 0.5, "chance_upper": 0.62}, "above what guessing reaches"),
+        # 0.70 - 2.306 * 0.3 / 3 = 0.47
+        ({"mean": 0.70, "sd": 0.30, "n": 9, "chance": 0.5, "chance_upper": 0.62}, "over people reaches chance"),
+        ({"mean": 0.70, "sd": None, "n": 1, "chance": 0.5, "chance_upper": 0.62}, "in one person"),
+    ],
+)
+def test_what_a_score_is_worth_is_said_as_far_as_it_goes(score, told):
+    assert transfer_cards._verdict(score).endswith(told)

@@ -224,7 +224,10 @@ def test_wrong_calls_are_told(data, tmp_path, monkeypatch):
     ("said", "left"),
     [
         ("Could not guard on x[0]. Please file an issue on github: https://github.com/x/y", "Could not guard on x[0]."),
-        ("Failed. ## Next steps - Create an issue in the PyTorch GitHub repository. - Debug it and submit a PR", "Failed."),
+        (
+            "Failed. ## Next steps - Create an issue in the PyTorch GitHub repository. - Debug it and submit a PR",
+            "Failed.",
+        ),
         ("Please file an issue on GitHub", "RuntimeError"),
     ],
 )

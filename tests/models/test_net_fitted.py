@@ -195,8 +195,8 @@ def test_what_a_pretrained_network_knows_is_taken_over(source, caplog):
         tuned = plain(pretrained=source).fit(X, Y)
     assert tuned.spec_ == source.spec_ and tuned.sfreq_ == 100.0
     assert "taken to be the pretrained network's, C3, Cz, C4, Pz in uV at 100 Hz" in caplog.text
-    with pytest.raises(ChannelError, match="signals in uV"):
-        tuned.predict(epochs())  # in volts
+    volts = mne.EpochsArray(1e-6 * X, epochs().info, verbose="error")  # which are converted
+    np.testing.assert_allclose(tuned.predict_proba(volts), tuned.predict_proba(X), rtol=1e-4)
     assert plain(pretrained=source, window=0.64).fit(X, Y).window_ == 64  # seconds mean something
 
 

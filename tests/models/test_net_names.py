@@ -37,9 +37,9 @@ def test_optimizers_and_augmentations_too():
     with pytest.raises(UsageError, match="got 'cosin'; did you mean cosine"):
         TrainingSettings(schedule="cosin")
     assert type(make_augmentation("time-reverse").transforms[0]).__name__ == "TimeReverse"
-    with pytest.raises(UsageError, match="called 'TimeRevers'; did you mean TimeReverse"):
+    with pytest.raises(UsageError, match=r"called 'TimeRevers'; braindecode has .*; did you mean TimeReverse"):
         make_augmentation("TimeRevers")
-    with pytest.raises(UsageError, match="no parameter 'probabilty'; did you mean probability"):
+    with pytest.raises(UsageError, match=r"no parameter 'probabilty'; it has probability.*; did you mean probability"):
         make_augmentation({"name": "TimeReverse", "probabilty": 0.3})
 
 
@@ -122,5 +122,5 @@ def test_epochs_are_converted_to_the_unit_of_the_fit():
         fitted.predict(epochs(sfreq=50.0))
     magnets = SignalSpec("meg", NAMES, sfreq=100.0, unit="T")
     of_magnets = NetClassifier("LinearNet", info=magnets, **QUICK).fit(X, Y)
-    with pytest.raises(ChannelError, match="in T, .* got V; convert them"):
+    with pytest.raises(ChannelError, match=r"in T, .* got V; convert them"):
         of_magnets.predict(epochs())

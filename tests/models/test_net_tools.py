@@ -1,5 +1,6 @@
 """Network estimators inside other tools: MOABB, YAML, searches, progress bars, torch.compile, skops, the Hub."""
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -20,8 +21,10 @@ from torch import nn
 
 from neurosig.core.errors import InputError, StorageError, UsageError
 from neurosig.core.persistence import load_pipeline, save_pipeline
+from neurosig.core.progress_lines import ProgressLines
 from neurosig.evaluation.pipelines import load_pipelines
 from neurosig.models import NetClassifier, NetRegressor, net_base
+from neurosig.training import callbacks
 from neurosig.training.callbacks import Progress
 
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
@@ -164,6 +167,7 @@ def test_progress_is_shown_where_asked(monkeypatch):
             self.closed = True
 
     monkeypatch.setattr(tqdm.auto, "tqdm", Bar)
+    monkeypatch.setattr(callbacks, "wants_lines", lambda show: False)  # as on a terminal
     for verbose in ("ERROR", "WARNING", False):
         linear(verbose=verbose).fit(X, Y)
     assert not bars
@@ -178,9 +182,38 @@ def test_progress_is_shown_where_asked(monkeypatch):
     assert bars[-1].closed
 
 
-def test_progress_goes_to_a_terminal_only(capfd):
-    linear(verbose="INFO").fit(X, Y)
-    assert "epoch" not in capfd.readouterr().err
+def test_without_a_terminal_progress_is_a_line_of_losses_now_and_then(capsys, monkeypatch, tmp_path):
+    seconds = itertools.count(0, 4)  # an epoch takes four, by this clock
+
+    def lines(name, unit):
+        return ProgressLines(name, unit, lambda: next(seconds))
+
+    monkeypatch.setattr(callbacks, "ProgressLines", lines)
+    for verbose in (None, "WARNING", False):
+        linear(verbose=verbose).fit(X, Y)
+    assert capsys.readouterr().err == ""
+    fitted = linear(verbose=True, validation=0.5).fit(X, Y)
+    told = [
+        ", ".join(f"{name} {row[name]:.4f}" for name in ("train_loss", "valid_loss", "valid_accuracy"))
+        for row in fitted.history_
+    ]
+    assert capsys.readouterr().err.splitlines() == [
+        f"training: 1 of 4 epochs, 4.0 s; {told[0]}", f"training: 4 of 4 epochs, 16 s; {told[3]}",
+    ]  # fmt: skip
+    folder = {"checkpoint": tmp_path, "verbose": "INFO", "validation": None}
+    write = callbacks.Progress.on_epoch_end
+
+    def write_and_stop(self, net, **kwargs):
+        write(self, net, **kwargs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "on_epoch_end", write_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        linear(**folder).fit(X, Y)
+    monkeypatch.setattr(Progress, "on_epoch_end", write)
+    capsys.readouterr()
+    linear(**folder).fit(X, Y)  # goes on
+    assert capsys.readouterr().err.startswith("training: 2 of 4 epochs, 4.0 s; train_loss ")
 
 
 @pytest.mark.slow

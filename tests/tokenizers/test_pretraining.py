@@ -133,6 +133,19 @@ def test_killed_in_training_it_goes_on_to_the_same_tokenizer(tmp_path):
     assert [row["train_loss"] for row in one.history_] == [row["train_loss"] for row in two.history_]
 
 
+def test_what_a_killed_storing_left_beside_the_tokenizer_is_swept_up(tmp_path):
+    (tmp_path / ".out.abc.partial" / "out").mkdir(parents=True)
+    made = pretrain_tokenizer("tfm", {"a": recording()}, tmp_path / "out", window=2.0, max_epochs=1, **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    made.folder.rename(tmp_path / "previous")  # killed while it replaced this
+    (tmp_path / ".out.abc.partial").mkdir()
+    (tmp_path / "previous").rename(tmp_path / ".out.abc.partial" / "previous")
+    with pytest.raises(StorageError, match="holds a tokenizer already"):
+        pretrain_tokenizer("tfm", {"a": recording()}, tmp_path / "out", window=2.0, max_epochs=1, **TINY)
+    assert load_tokenizer(tmp_path / "out").n_windows_ == made.tokenizer.n_windows_
+    assert not list(tmp_path.glob(".*"))
+
+
 @pytest.mark.parametrize(
     ("system", "params", "message"),
     [
