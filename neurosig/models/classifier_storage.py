@@ -18,6 +18,7 @@ from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.net_storage import model_card
+from neurosig.tokenizers.learned_storage import LearnedStorage
 
 __all__ = ["ClassifierStorage"]
 
@@ -28,6 +29,8 @@ class ClassifierStorage:
     """The storing half of a classifier: its network ``net_``, and other fitted parts, in one folder."""
 
     _format: ClassVar[PretrainedFormat]
+    #: Estimators before the network that were fitted too: names, with "_" those of attributes, to their classes.
+    _parts: ClassVar[Mapping[str, type[LearnedStorage]]] = {}
     #: What a fitted estimator knows beside its parts and its spec, in JSON-like types.
     _plain: ClassVar[tuple[str, ...]]
 
@@ -37,17 +40,6 @@ class ClassifierStorage:
     trained_on_: dict[str, Any]
 
     # -- what each estimator gives ------------------------------------------------------------------------------------
-
-    def _stored_parts(self) -> dict[str, tuple[dict[str, Any], dict[str, np.ndarray]]]:
-        """Fitted estimators before the network, by name: configuration and weights."""
-        return {}
-
-    def _take_parts(self, parts: Mapping[str, tuple[Any, dict[str, np.ndarray]]], place: Path, **shared: Any) -> None:
-        """Take back what `_stored_parts` gave and `place` held; `shared` are parameters to set otherwise."""
-
-    def _part_names(self) -> tuple[str, ...]:
-        """Names of these parts."""
-        return ()
 
     def _storable_params(self) -> dict[str, Any]:
         """Parameters as they are kept on disk, JSON-like."""
@@ -113,7 +105,7 @@ class ClassifierStorage:
             If a parameter cannot be written as JSON.
         """
         check_is_fitted(self)
-        parts = self._stored_parts()
+        parts = {name: getattr(self, f"{name}_")._stored() for name in self._parts}
         weights = self.net_.module_.state_dict().items()
         state = vars(self)
         fitted = {name: state[name] for name in self._plain if name in state}
@@ -168,12 +160,12 @@ class ClassifierStorage:
             model = cls(**{**config["params"], **params})
             vars(model).update({name: config["fitted"][name] for name in cls._plain})
             model.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
-            parts = {name: (config[name], _under(arrays, name)) for name in (*model._part_names(), _NETWORK)}
+            parts = {name: (config[name], _under(arrays, name)) for name in (*cls._parts, _NETWORK)}
         except (KeyError, TypeError, ValueError) as error:
             raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        network, weights = parts.pop(_NETWORK)
-        model._take_parts(parts, place, **shared)
-        model.net_ = NetClassifier._restored(network, weights, place, **shared)
+        model.net_ = NetClassifier._restored(*parts.pop(_NETWORK), place, **shared)
+        for name, held in parts.items():
+            setattr(model, f"{name}_", cls._parts[name]._restored(*held, place, **shared))
         model.classes_ = model.net_.classes_
         if (seen := read_trained_on(place)) is not None:
             model.trained_on_ = seen

@@ -17,8 +17,10 @@ from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.joined_epochs import epochs_in
 from neurosig.core.nested_options import NestedOptions
+from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
+from neurosig.models.classifier_storage import ClassifierStorage
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.neurorvq_embedder import ENCODER_OPTIONS, NOT_OF_ENCODER, NeuroRVQEmbedder, encoder_sizes
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
@@ -28,6 +30,7 @@ from neurosig.training.trial_data import check_names, check_trials, known_spec
 
 __all__ = ["NeuroRVQClassifier"]
 
+_SIZES = ("kind", "patch_size", "depth", "n_heads", "options")
 _MODES = ("full", "probe", "layer_decay")
 _TRAINING = (
     "max_epochs", "batch_size", "lr", "weight_decay", "class_weight", "validation", "patience", "device",
@@ -40,7 +43,7 @@ _OWN = {
 
 
 @register(kind="model")
-class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
+class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, BaseEstimator):
     """Fine-tune NeuroRVQ's foundation model to tell classes of trials apart, or train it from scratch.
 
     Parameters
@@ -92,6 +95,10 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         Classes.
     n_features_in_ : int
         Number of channels.
+    spec_ : SignalSpec or None
+        What is known of the signals fitted on.
+    sfreq_ : float or None
+        Their sampling rate in Hz.
 
     See Also
     --------
@@ -122,6 +129,8 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
 
     _channel_order_matters = True
     _nested: ClassVar[Mapping[str, str]] = {"options": "options", "training": "training"}
+    _format: ClassVar[PretrainedFormat] = PretrainedFormat("neurosig-neurorvq-classifier", 1, "NeuroRVQ classifier")
+    _plain: ClassVar[tuple[str, ...]] = ("n_features_in_", "sfreq_", "_conditions", "_divisor", "_settled")
 
     def __init__(
         self, pretrained: Any = None, *, mode: str = "full", layer_decay: float = 0.975, decay_per: str = "tensor",
@@ -211,6 +220,7 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         known = self._known_options("training") or {}
         if unknown := sorted(set(self.training or {}) - set(known)):
             raise UsageError(f"training may set {', '.join(sorted(known))}, got {listed(unknown)}")
+        vars(self).pop("trained_on_", None)  # not known of arrays
         trials = check_trials(self, X, reset=True)
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
         theirs = None if source is None else source._in_force()
@@ -219,11 +229,11 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
             sizes = encoder_sizes(own, int(trials.shape[1]))
         else:
             sizes = {name: value for name, value in source._config.items() if name not in NOT_OF_ENCODER}
-        conditions = settled(self, CONDITIONS, theirs)
-        self._conditions = asdict(conditioning_of(self, own if theirs is None else theirs, conditions))
+        chosen, conditions = own if theirs is None else theirs, settled(self, CONDITIONS, theirs)
+        self._settled = {name: chosen[name] for name in _SIZES} | conditions
+        self._conditions = asdict(conditioning_of(self, chosen, conditions))
         done = self._conditioned(trials, spec, sfreq)
-        self._facts = None if spec is None else spec.to_dict()
-        self.sfreq_, self._divisor = sfreq, done.divisor
+        self.spec_, self.sfreq_, self._divisor = spec, sfreq, done.divisor
         kept = self._kept_facts(spec, done)
         training = {name: getattr(self, name) for name in _TRAINING}
         net = NetClassifier(
@@ -258,12 +268,6 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         """Give the logits, (n_trials, n_classes); with two classes their difference, (n_trials,)."""
         windows = self._windows(X)
         return self.net_.decision_function(windows)
-
-    @property
-    def spec_(self) -> SignalSpec | None:
-        """What is known about the signals fitted on."""
-        check_is_fitted(self)
-        return None if self._facts is None else SignalSpec.from_dict(self._facts)
 
     def _windows(self, X: Any) -> Any:
         """Trials as the network takes them, in the unit that it divides."""
@@ -308,6 +312,24 @@ class NeuroRVQClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
             positions=None if spec.positions is None else tuple(spec.positions[i] for i in picked),
             sfreq=self._conditions["sfreq"], n_times=None, processing=None,
         )  # fmt: skip
+
+    def _storable_params(self) -> dict[str, Any]:
+        # what was the pretrained one's is the classifier's own now, and a probe is nothing without it
+        mode = "full" if self.mode == "probe" else self.mode
+        return super()._storable_params() | self._settled | {"mode": mode}
+
+    def _card(self, config: Mapping[str, Any]) -> str:
+        done = config["fitted"]["_conditions"]
+        auto = 500.0 if done["kind"] == "eeg" else None
+        clip = auto if done["clip"] == "auto" else done["clip"]
+        lines = [
+            "# What is done to signals before", "",
+            f"- {'filtered as published, ' if done['filter'] else ''}"
+            f"{'resampled to' if done['resample'] else 'refused unless at'} {done['sfreq']:g} Hz",
+            "- not cut off" if clip is None else f"- cut off at {clip:g} microvolts",
+            f"- whole patches of {done['patch_size']} samples; unit, where signals do not tell: {done['unit']}", "",
+        ]  # fmt: skip
+        return "\n".join([super()._card(config), *lines])
 
     @staticmethod
     def _get_test_params() -> dict[str, Any]:

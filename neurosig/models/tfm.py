@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,18 +17,16 @@ from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
 from neurosig.core.hub import local_folder
 from neurosig.core.joined_epochs import joined_epochs
-from neurosig.core.log import logger
+from neurosig.core.log import asks_for_progress, logger
 from neurosig.core.nested_options import NestedOptions
-from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.registry import register
-from neurosig.core.signals import SignalSpec
-from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.tfm_encoder import TFMEncoder
 from neurosig.models.tfm_losses import LOSSES
 from neurosig.models.tfm_mtp import learn_masked_tokens
-from neurosig.models.tfm_parts import as_fitted, classifier_card, published_encoder
+from neurosig.models.tfm_parts import as_fitted
 from neurosig.models.tfm_plugin import known_to_labram
+from neurosig.models.tfm_storage import TFMStorage
 from neurosig.tokenizers.base import FORMAT as TOKENIZER_FORMAT
 from neurosig.tokenizers.tfm import TFMTokenizer
 from neurosig.training.device import draw_seed, resolve_device, seeded
@@ -37,7 +34,6 @@ from neurosig.training.trial_data import check_names, check_trials, known_spec
 
 __all__ = ["TFMClassifier"]
 
-FORMAT = PretrainedFormat("neurosig-tfm-classifier", 1, "TFM classifier")
 ENCODERS = ("TFMEncoder", "TFMBIOT", "TFMLaBraM")
 
 # handed to the training of the encoder, the tokenizer's having parameters of its own
@@ -49,7 +45,7 @@ _SHARED = ("device", "verbose", "checkpoint", "sfreq", "ch_names", "info")
 
 
 @register(kind="model")
-class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
+class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
     """TFM-Tokenizer with its encoder: windows become tokens, tokens become decisions.
 
     Parameters
@@ -135,7 +131,6 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
     """
 
     _channel_order_matters = True
-    trained_on_: dict[str, Any]
     _nested: ClassVar[Mapping[str, str]] = {
         "options": "options", "tokenizer": "tokenizer_params", "encoder": "encoder_params"
     }  # fmt: skip
@@ -322,6 +317,7 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
             record = learn_masked_tokens(
                 module, tokens, max_epochs=self.mtp_epochs, batch_size=self.batch_size, lr=self.lr, seed=self.seed_,
                 weight_decay=self.weight_decay, device=device, checkpoint=self.checkpoint,
+                show_progress=asks_for_progress(self.verbose),
             )  # fmt: skip
             self.mtp_history_ = record.history
         classes = None if source is None or self.mtp_epochs else source.classes_
@@ -363,190 +359,6 @@ class TFMClassifier(NestedOptions, ClassifierMixin, BaseEstimator):
         """Give the logits, (n_trials, n_classes); with two classes their difference, (n_trials,)."""
         tokens = self._tokens(X)
         return self.net_.decision_function(tokens)
-
-    def __sklearn_is_fitted__(self) -> bool:
-        return "net_" in vars(self)
-
-    # -- published weights --------------------------------------------------------------------------------------------
-
-    @classmethod
-    def from_reference(
-        cls,
-        encoder: str | os.PathLike | Mapping[str, Any],
-        tokenizer: str | os.PathLike | Mapping[str, Any],
-        *,
-        window: float,
-        classes: Sequence[Any] | None = None,
-        n_channels: int | None = None,
-        sfreq: float | None = None,
-        **params: Any,
-    ) -> Self:
-        """Make a fitted classifier of published weights.
-
-        Parameters
-        ----------
-        encoder, tokenizer : path-like, or mapping of str to array or tensor
-            The published files, of which tensors are read and nothing else; or the states. They must belong together.
-        window : float
-            Seconds of a trial: 5 for TUEV, 10 for TUAB and CHB-MIT.
-        classes : sequence, optional
-            Labels, in the order of the outputs; numbers from 0, if not given. An encoder of one output tells two
-            classes apart; that output is their difference here.
-        n_channels : int, optional
-            Channels of a trial; as many as the encoder knows, 16, if not given.
-        sfreq : float, optional
-            Sampling rate of arrays in Hz. Epochs bring theirs.
-        **params
-            Further parameters; `tokenizer_params` and `encoder_params` hold what weights do not tell (``n_heads``).
-
-        Returns
-        -------
-        TFMClassifier
-            Fitted.
-
-        Raises
-        ------
-        InputError
-            If tensors are missing, left over, of another shape, or not finite; if the two vocabularies differ, or there
-            are not as many classes as outputs.
-        StorageError
-            If a file cannot be read, or holds anything but tensors.
-        """
-        model = cls(**params, sfreq=sfreq)
-        model._check_params()
-        shared = {"device": model.device, "sfreq": sfreq, **(model.tokenizer_params or {})}
-        model.tokenizer_ = TFMTokenizer.from_reference(tokenizer, **shared)
-        module, labels = published_encoder(
-            encoder, classes, model.tokenizer_.vocabulary_size_, {**(model.encoder_params or {}), "loss": model.loss}
-        )
-        model.n_features_in_ = module.max_chans if n_channels is None else int(n_channels)
-        model.n_frames_ = round(window * 2) - 1
-        if model.n_frames_ < 1 or not 1 <= model.n_features_in_ <= module.max_chans:
-            raise UsageError(
-                f"window must be 1 s or more and n_channels 1 to {module.max_chans}, got {window!r} and {n_channels!r}"
-            )
-        options = {name: getattr(module, name) for name in ("n_codes", "emb_size", "max_chans")}
-        options |= {"depth": len(module.blocks), "loss": model.loss, **(model.encoder_params or {})}
-        form = (model.n_features_in_, model.n_frames_)
-        model.net_ = as_fitted(module, options, form, labels, device=model.device, batch_size=model.batch_size)
-        model.classes_ = model.net_.classes_
-        model.spec_, model.sfreq_ = known_spec(None, model.info, model.ch_names, sfreq)
-        model.mtp_history_, model.seed_ = [], 0
-        return model
-
-    # -- keeping ------------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())
-        if isinstance(state.get("spec_"), SignalSpec):
-            state["spec_"] = state["spec_"].to_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("spec_"), dict):
-            state["spec_"] = SignalSpec.from_dict(state["spec_"])
-        super().__setstate__(state)
-
-    def save_pretrained(
-        self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
-        trained_on: Any = None,
-    ) -> Path:  # fmt: skip
-        """Store tokenizer and encoder: ``config.json``, ``model.safetensors`` and a model card, ``README.md``.
-
-        Parameters
-        ----------
-        folder : path-like
-            Where; a folder that this method wrote before is replaced.
-        card : str, optional
-            The model card, Markdown; by default one is written from what is known.
-        scores : dict, optional
-            Name of a score to its value, for the card.
-        licence : str, optional
-            Licence of the weights, for the card.
-        trained_on : dict or sequence of str, optional
-            Whom it has seen, as in `NetClassifier.save_pretrained`; by default ``trained_on_``.
-
-        Returns
-        -------
-        Path
-            The folder.
-
-        Raises
-        ------
-        StorageError
-            If the folder holds something else, or cannot be written.
-        UsageError
-            If a parameter cannot be written as JSON.
-        """
-        check_is_fitted(self)
-        tokenizer, codes = self.tokenizer_._stored()
-        net = self.net_._config(scores, licence)
-        weights = {name: value.detach().cpu().numpy().copy() for name, value in self.net_.module_.state_dict().items()}
-        params = self.get_params(deep=False) | {"pretrained": None, "info": None, "ch_names": None}
-        if isinstance(params["checkpoint"], os.PathLike):
-            params["checkpoint"] = os.fspath(params["checkpoint"])
-        if not isinstance(params["random_state"], int | None):
-            params["random_state"] = None
-        config = {
-            "estimator": type(self).__name__, "params": params, "tokenizer": tokenizer, "network": net,
-            "fitted": {name: getattr(self, name) for name in (
-                "n_features_in_", "n_frames_", "sfreq_", "seed_", "mtp_history_")},
-            "spec": None if self.spec_ is None else self.spec_.to_dict(),
-        }  # fmt: skip
-        arrays = {f"tokenizer.{name}": value for name, value in codes.items()}
-        arrays |= {f"network.{name}": value for name, value in weights.items()}
-        seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
-        return FORMAT.write(folder, config, arrays, classifier_card(tokenizer, net) if card is None else card, seen)
-
-    @classmethod
-    def from_pretrained(cls, folder: str | os.PathLike, *, revision: str | None = None, **params: Any) -> Self:
-        """Read back what `save_pretrained` stored; no code is run that the folder brings along.
-
-        Parameters
-        ----------
-        folder : path-like
-            The folder; or "owner/name", where there is no such folder: a model on the Hugging Face Hub.
-        revision : str, optional
-            Branch, tag or commit on the Hub.
-        **params
-            Parameters to set otherwise than they were stored (``device="cpu"``).
-
-        Returns
-        -------
-        TFMClassifier
-            Fitted.
-
-        Raises
-        ------
-        StorageError
-            If the folder is not there, is something else, or is damaged; if the Hub cannot be reached.
-        UsageError
-            If huggingface_hub, which the Hub needs, is not installed; or `revision` is given for a folder.
-        """
-        check_params(cls, params)
-        place = local_folder(folder, revision)
-        config = FORMAT.read_config(place)
-        FORMAT.check_estimator(place, config, cls.__name__)
-        arrays = FORMAT.read_arrays(place)
-        parts = {
-            part: {name.removeprefix(part): value for name, value in arrays.items() if name.startswith(part)}
-            for part in ("tokenizer.", "network.")
-        }
-        shared = {"device": params["device"]} if "device" in params else {}
-        try:
-            model = cls(**{**config["params"], **params})
-            model.__dict__.update(config["fitted"])
-            model.spec_ = None if config["spec"] is None else SignalSpec.from_dict(config["spec"])
-            stored = (config["tokenizer"], config["network"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise StorageError(f"{place / 'config.json'} is damaged or of another version: {error}") from error
-        model.tokenizer_ = TFMTokenizer._restored(stored[0], parts["tokenizer."], place, **shared)
-        model.net_ = NetClassifier._restored(stored[1], parts["network."], place, **shared)
-        model.classes_ = model.net_.classes_
-        if (seen := read_trained_on(place)) is not None:
-            model.trained_on_ = seen
-        return model
 
     @staticmethod
     def _get_test_params() -> dict[str, Any]:

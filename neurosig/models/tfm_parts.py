@@ -1,4 +1,4 @@
-"""What `TFMClassifier` is made of: encoders that were trained elsewhere, as estimators; and its model card."""
+"""What `TFMClassifier` is made of: encoders that were trained elsewhere, as estimators."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import torch
 
 from neurosig.core.errors import InputError
 from neurosig.models.net_classifier import NetClassifier
-from neurosig.models.net_storage import model_card
 from neurosig.models.tfm_encoder import TFMEncoder
 from neurosig.nn.state_dicts import read_checkpoint
-from neurosig.tokenizers.base import tokenizer_card
 from neurosig.training.device import resolve_device
 
-__all__ = ["as_fitted", "classifier_card", "published_encoder"]
+__all__ = ["as_fitted", "published_encoder"]
 
 
 def published_encoder(
@@ -84,10 +82,3 @@ def as_fitted(
     if classes is not None:
         net.classes_ = np.asarray(classes)
     return net
-
-
-def classifier_card(tokenizer: Mapping[str, Any], net: dict[str, Any]) -> str:
-    """The model card: of the network, then of the tokenizer before it."""
-    first = model_card(net).replace("neurosig.models.NetClassifier", "neurosig.models.TFMClassifier")
-    second = tokenizer_card(tokenizer).split("\n---\n", 1)[1].split("## Scores")[0]
-    return f"{first}\n# Its tokenizer\n{second}"

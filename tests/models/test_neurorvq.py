@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
 
-from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
+from neurosig.core.errors import ChannelError, ChecksumError, InputError, StorageError, UsageError
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.models import NetClassifier, NeuroRVQClassifier, NeuroRVQEmbedder, NeuroRVQEncoder
 from neurosig.tokenizers import NeuroRVQTokenizer
@@ -243,6 +243,52 @@ def test_a_probe_learns_the_classifier_and_full_training_all(embedder):
     # Adam's steps are as long as the rate: half of it for the last block, a quarter for what lies before
     assert decayed["blocks.0.mlp.fc2.weight"] == pytest.approx(full["blocks.0.mlp.fc2.weight"] / 2, rel=0.1)
     assert decayed["pos_embed"] == pytest.approx(full["pos_embed"] / 4, rel=0.1)
+
+
+def test_a_classifier_is_kept_in_a_folder_and_read_back_in_a_fresh_process(embedder, tmp_path):
+    X, y = _windows(n_times=210), np.tile(["slow", "fast"], 6)
+    facts = {name: SIGNALS[name] for name in ("sfreq", "ch_names", "device", "random_state")}
+    params = {"max_epochs": 1, "clip": 30.0, "training": {"checkpoint": tmp_path / "states"}}
+    model = NeuroRVQClassifier(FrozenEstimator(embedder), mode="probe", **facts, **params).fit(X, y)
+    folder = model.save_pretrained(tmp_path / "model", licence="mit", trained_on=["ann"])
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "probabilities.npy", model.predict_proba(X))
+    code = (
+        "import numpy as np; from neurosig.models import NeuroRVQClassifier;"
+        "m = NeuroRVQClassifier.from_pretrained('model');"
+        "np.testing.assert_array_equal(m.predict_proba(np.load('X.npy')), np.load('probabilities.npy'))"
+    )
+    done = lives.python(code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    back = NeuroRVQClassifier.from_pretrained(folder, device="cpu")
+    assert back.classes_.tolist() == ["fast", "slow"]
+    np.testing.assert_array_equal(back.predict_proba(_epochs(X)), model.predict_proba(_epochs(X)))
+    assert (back.spec_, back.sfreq_, back.trained_on_["subjects"]) == (model.spec_, 200.0, ["ann"])
+    with pytest.raises(ChannelError, match="expected the channels that NeuroRVQClassifier was fitted on"):
+        back.predict(_epochs(X, ["C3", "Cz", "C6"]))
+    card = (folder / "README.md").read_text()
+    assert "neurosig.models.NeuroRVQClassifier.from_pretrained" in card
+    assert all(
+        line in card
+        for line in ("classes: fast, slow", "cut off at 30 microvolts", "refused unless at 200 Hz", "license: mit")
+    )
+    # it stands on its own: what was the embedder's is its own now
+    back.set_params(ch_names=NAMES, mode="full").fit(X, y)
+    assert not hasattr(back, "trained_on_")
+    shapes = {name: value.shape for name, value in model.net_.module_.state_dict().items()}
+    assert {name: value.shape for name, value in back.net_.module_.state_dict().items()} == shapes
+    for kind, message in ((NeuroRVQEmbedder, "is not a saved embedder"), (NetClassifier, "is not a saved network")):
+        with pytest.raises(StorageError, match=message):
+            kind.from_pretrained(folder)
+    with pytest.raises(UsageError, match="has no parameter 'depht'; did you mean depth"):
+        NeuroRVQClassifier.from_pretrained(folder, depht=3)
+    config, weights = folder / "config.json", folder / "model.safetensors"
+    config.write_text(config.read_text().replace("_divisor", "divided"))
+    with pytest.raises(StorageError, match=r"config.json is damaged or of another version: '_divisor'"):
+        NeuroRVQClassifier.from_pretrained(folder)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    with pytest.raises(ChecksumError, match="altered or damaged"):
+        NeuroRVQClassifier.from_pretrained(folder)
 
 
 def test_rates_fall_tensor_by_tensor_as_published():
