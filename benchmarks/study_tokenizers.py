@@ -1,8 +1,8 @@
 """What small tokenizers, learned from the recordings at hand, keep of EEG, and what their tokens are worth.
 
-``python -m benchmarks.study_tokenizers OUT [--seeds N] [--only NAME,NAME] [--part ...]`` (NEUROSIG_DATA names the folder
+``python -m benchmarks.study_tokenizers OUT [--seeds N] [--only NAME ...] [--part ...]`` (NEUROSIG_DATA names the folder
 of the recordings). A call that was killed is repeated as it was and goes on: what was learned and decided is kept in
-OUT.
+OUT, which is refused when the settings here have changed.
 
 People are dealt into two halves. A tokenizer learns, without labels, from the windows of one half (and from recordings
 of people who are in no decision), and is judged on the other; then the halves change. No tokenizer, and no encoder that
@@ -14,19 +14,23 @@ was pretrained on its tokens, has seen a person whose trials are tested.
     of the other half.
 ``decide``
     Imagined left against right fist (`eegmmidb-trials`: one of three runs of a person left out), rest against mental
-    arithmetic (`eegmat`: learned on one half of the people, tested on the other) and rare against frequent pictures
-    (`muse-p300`: one of the runs of a person left out): a linear probe of the embeddings that are quantized, and of the
-    histogram of tokens; fine-tuning; and, under the same folds, tangent space with logistic regression, and EEGNet from
-    scratch, on signals filtered as each dataset asks for.
+    arithmetic (`eegmat`: learned on one half of the people, tested on the other) and flicker at 20 against 30 Hz
+    (`muse-ssvep`: one person, one of four runs left out; trials of 3 s, shorter than the windows learned from): a
+    linear probe of the pooled embeddings, and of the histogram of tokens; fine-tuning; and, under the same folds,
+    tangent space with logistic regression, and EEGNet from scratch, on signals filtered as each dataset asks for. All
+    that is trained by steps gets the same number of them (`BUDGET`) and no validation part. The embeddings of TFM-
+    Tokenizer are those before quantization, the ones of NeuroRVQ sums of codes. NeuroRVQ's foundation model has learned
+    masked tokens of the half; TFM's encoder starts from the codebook alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +44,7 @@ from sklearn.preprocessing import StandardScaler
 
 from neurosig.core.files import atomic_write
 from neurosig.core.signals import SignalDataset
+from neurosig.evaluation.corrections import holm
 from neurosig.loaders.eeg import load_eeg
 from neurosig.loaders.manifest import open_dataset
 from neurosig.models import NetClassifier, NeuroRVQClassifier, NeuroRVQEmbedder, TFMClassifier
@@ -91,7 +96,7 @@ class Task:
         found = open_dataset(self.name).load(progress=False, **(BROAD | self.reading if broad else self.keep))
         if self.step > 1:
             found = found.subset(np.arange(0, len(found), self.step))
-        n_times = int(found.X.shape[2]) // 100 * 100 if broad else int(found.X.shape[2])
+        n_times = int(found.X.shape[2] // SFREQ * SFREQ) if broad else int(found.X.shape[2])
         X = np.asarray(found.X[..., :n_times], dtype=np.float32)
         return SignalDataset(X, found.y, found.metadata, found.info.replace(n_times=n_times), name=self.name)
 
@@ -102,6 +107,9 @@ class Task:
     def folds(self, half: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
         """Person, name of the fold, trials trained on, trials tested, for the people of a half."""
         metadata = self.read(True).metadata
+        trial = ["subject", "session", "run"]
+        if not metadata[trial].astype(str).equals(self.read(False).metadata[trial].astype(str)):
+            raise RuntimeError(f"{self.name}: both readings must have the same trials")
         people = metadata["subject"].astype(str).to_numpy()
         halves = np.array([self.half(person) for person in people])
         for person in dict.fromkeys(people[halves == half]):
@@ -117,7 +125,7 @@ class Task:
 TASKS = (
     Task("eegmmidb-trials", {"tmin": 0.0, "tmax": SECONDS, "picks": MOTOR}, False, {"picks": MOTOR}),
     Task("eegmat", {"tmax": SECONDS}, True, {"tmax": SECONDS}, step=2),
-    Task("muse-p300", {"tmax": 1.6}, False, {}),
+    Task("muse-ssvep", {"tmax": 3.0, "picks": MUSE}, False, {"picks": MUSE}),
 )
 
 
@@ -136,17 +144,19 @@ def _kept(name: str, read: Callable[[], SignalDataset]) -> SignalDataset:
 def collections(half: int) -> tuple[SignalDataset, ...]:
     """Windows of four seconds to learn from: of the people of a half, and of recordings that nobody is tested on."""
     root = Path(os.environ["NEUROSIG_DATA"])
-    windows = {"window": (SECONDS, SECONDS), "label": "any", "progress": False, **BROAD}
+    windows: dict[str, Any] = {"window": (SECONDS, SECONDS), "label": "any", "progress": False, **BROAD}
     found = []
     for task in TASKS[:2]:
         trials = task.read(True)
         halves = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)])
         found.append(trials.subset(np.flatnonzero(halves == half)))
-    for kind in ("auditory_p300", "auditory_ssaep", "visual_n170", "visual_p300", "visual_ssvep"):
-        if files := sorted((root / "muse").glob(f"{kind}_subject{half + 1}_*.csv.gz")):
-            found.append(
-                _kept(f"{kind}-{half}", lambda files=files: load_eeg(files, picks=MUSE, **windows))  # type: ignore[misc]
-            )
+    kinds = ("auditory_p300", "auditory_ssaep", "visual_n170", "visual_p300", "visual_ssvep")
+    muse = {kind: sorted((root / "muse").glob(f"{kind}_subject{half + 1}_*.csv.gz")) for kind in kinds}
+    found += [
+        _kept(f"{kind}-{half}", partial(load_eeg, files, picks=MUSE, **windows))
+        for kind, files in muse.items()
+        if files
+    ]
     if half == 0:  # person 1 of `eegmmidb-trials`
         found.append(
             load_eeg([root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)], picks=MOTOR, **windows)
@@ -187,12 +197,18 @@ def study_learning(out: Path, names: list[str], seeds: int) -> dict[str, pd.Data
     return {"reconstruction by band": by_band.reset_index(), "use of codes": by_level.reset_index()}
 
 
+def budget(task: Task) -> dict[str, Any]:
+    """Epochs of batches of 8 that make about 160 steps within a person (30 trials, 96 in `muse-ssvep`), 280 across."""
+    epochs = {"eegmmidb-trials": 40, "eegmat": 10, "muse-ssvep": 13}[task.name]
+    return {"max_epochs": epochs, "batch_size": 8, "validation": None}
+
+
 def classical(task: Task, seed: int) -> dict[str, Any]:
     """What tokens are compared with."""
     sfreq = float(task.read(False).info.sfreq or 0.0)
     net = NetClassifier(
-        "EEGNet", {"batch_norm_momentum": 0.1, "drop_prob": 0.25}, max_epochs=20, batch_size=32, lr=2e-3,
-        schedule="cosine", validation=None, sfreq=sfreq, class_weight="balanced", device="cpu", random_state=seed,
+        "EEGNet", {"batch_norm_momentum": 0.1, "drop_prob": 0.25}, lr=2e-3, schedule="cosine", sfreq=sfreq,
+        class_weight="balanced", device="cpu", random_state=seed, **budget(task),
     )  # fmt: skip
     lr = LogisticRegression(max_iter=1000, class_weight="balanced")
     return {
@@ -202,8 +218,9 @@ def classical(task: Task, seed: int) -> dict[str, Any]:
     }
 
 
-def of_tokens(name: str, tokenizer: Any, out: Path, half: int, seed: int, info: Any) -> dict[str, Any]:
-    """Probes and fine-tuning on a tokenizer."""
+def of_tokens(name: str, task: Task, out: Path, half: int, seed: int) -> dict[str, Any]:
+    """Probes and fine-tuning on the tokenizer of a half."""
+    tokenizer, info = learn(out, name, half, seed), task.read(True).info
 
     def probe(kind: str) -> Any:
         features = TokenFeatures(tokenizer, kind=kind, info=info)
@@ -212,7 +229,7 @@ def of_tokens(name: str, tokenizer: Any, out: Path, half: int, seed: int, info: 
         )
 
     found = {f"{name}, probe of embeddings": probe("embedding"), f"{name}, probe of tokens": probe("histogram")}
-    tuned: dict[str, Any] = {"max_epochs": 20, "batch_size": 32, "device": "cpu", "random_state": seed, "info": info}
+    tuned: dict[str, Any] = {"device": "cpu", "random_state": seed, "info": info, **budget(task)}
     if name == "TFM":
         found["TFM, fine-tuned"] = TFMClassifier(pretrained=tokenizer, **tuned)
     else:
@@ -236,11 +253,9 @@ def study_decisions(out: Path, names: list[str], seeds: int) -> dict[str, pd.Dat
         for half in HALVES:
             for seed in range(seeds):
                 # the people tested are those that the tokenizer of the other half has not seen
-                makers = {"": lambda task=task, seed=seed: classical(task, seed)}
+                makers: dict[str, Callable[[], dict[str, Any]]] = {"": partial(classical, task, seed)}
                 for name in names:
-                    makers[name] = lambda name=name, half=half, seed=seed, task=task: of_tokens(
-                        name, learn(out, name, 1 - half, seed), out, 1 - half, seed, task.read(True).info
-                    )
+                    makers[name] = partial(of_tokens, name, task, out, 1 - half, seed)
                 for group, make in makers.items():
                     path = out / "decided" / f"{task.name}-{group or 'classical'}-half{half}-seed{seed}.csv"
                     if not path.exists():
@@ -285,13 +300,29 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         gain = (people - reference).dropna()
         n = len(people)
         half = stats.t.ppf(0.975, n - 1) * people.std() / np.sqrt(n) if n > 1 else np.nan
-        p = stats.wilcoxon(gain).pvalue if n > 5 and gain.abs().any() else np.nan
+        p = stats.wilcoxon(gain).pvalue if n > 5 and gain.abs().any() and pipeline != "Chance" else np.nan
         found.append(
             {"dataset": dataset, "pipeline": pipeline, "n": n, "auc": people.mean(), "ci_low": people.mean() - half,
              "ci_high": people.mean() + half, "sd_people": people.std(), "sd_seeds": seeds.std(), "chance": 0.5,
              "gain_on_ts_lr": gain.mean(), "p": p}
         )  # fmt: skip
-    return pd.DataFrame(found)
+    table = pd.DataFrame(found)
+    table["p_holm"] = table.groupby("dataset")["p"].transform(lambda p: holm(p) if p.notna().any() else p)
+    return table
+
+
+def check_settings(out: Path) -> None:
+    """Refuse a folder of other settings."""
+    said = {
+        "tokenizers": {name: repr(make(0).get_params()) for name, make in TOKENIZERS.items()},
+        "tasks": {task.name: [task.reading, task.keep, task.step, budget(task)] for task in TASKS},
+    }
+    path = out / "settings.json"
+    text = json.dumps(said, indent=1, default=str)
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise SystemExit(f"{out} holds results of other settings: give another folder")
+    out.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, text)
 
 
 PARTS = {"learn": study_learning, "decide": study_decisions}
@@ -307,6 +338,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=tuple(TOKENIZERS), default=list(TOKENIZERS), help="tokenizers")
     parser.add_argument("--seeds", type=int, default=3, help="trainings of each")
     options = parser.parse_args()
+    check_settings(options.out)
     _PLACE.append(options.out)
     for part in options.part:
         for name, table in PARTS[part](options.out, options.only, options.seeds).items():

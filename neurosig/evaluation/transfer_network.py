@@ -39,8 +39,11 @@ def is_network(pipeline: Any) -> bool:
 
 
 def kind_of(pipeline: Any) -> str:
-    """What decides: a "network", "chance" (a dummy of scikit-learn, which ignores the signals), or "classical"."""
-    if is_network(pipeline):
+    """What decides: a "network", "chance" (a dummy of scikit-learn, which ignores the signals), or "classical".
+
+    A network need not be one that a study can train on with the person's trials, as `is_network` asks.
+    """
+    if is_network(pipeline) or _learns_in_epochs(pipeline):
         return "network"
     dummy = any(cls.__module__ == "sklearn.dummy" for cls in type(last_step(pipeline)).__mro__)
     return "chance" if dummy else "classical"
@@ -48,7 +51,7 @@ def kind_of(pipeline: Any) -> str:
 
 def with_epochs(pipeline: Any, max_epochs: int | None) -> Any:
     """The pipeline, or a copy whose network trains for at most so many epochs."""
-    if max_epochs is None or not is_network(pipeline) or "max_epochs" not in last_step(pipeline).get_params(deep=False):
+    if max_epochs is None or not _learns_in_epochs(pipeline):
         return pipeline
     copy = clone(pipeline)
     last_step(copy).set_params(max_epochs=max_epochs)
@@ -57,7 +60,7 @@ def with_epochs(pipeline: Any, max_epochs: int | None) -> Any:
 
 def settings(pipeline: Any) -> dict[str, Any] | None:
     """How a network is trained, JSON-like, as far as its parameters say so; None for what is no network."""
-    if not is_network(pipeline):
+    if kind_of(pipeline) != "network":
         return None
     given = last_step(pipeline).get_params(deep=False)
     plain = (str, int, float, bool, type(None))
@@ -192,6 +195,8 @@ def start_from(pipeline: Any, folder: Path, trainable: str) -> Any:
 
 def told(network: BaseEstimator) -> dict[str, Any]:
     """How a network was trained, as far as it says so: epochs, the best one, weights."""
+    if not hasattr(network, "history_"):  # a classifier of tokens, say, whose network is a part of it
+        network = getattr(network, "net_", network)
     history = getattr(network, "history_", None)
     return {
         "n_epochs": None if history is None else len(history),
@@ -212,6 +217,11 @@ def check_fine_tune(fine_tune: Sequence[str]) -> tuple[str, ...]:
     if unknown := [way for way in ways if way not in ("all", "head")]:
         raise UsageError(f'fine_tune takes "all" (every layer), "head" (the last one) or both, got {unknown[0]!r}')
     return tuple(dict.fromkeys(ways))
+
+
+def _learns_in_epochs(pipeline: Any) -> bool:
+    last = last_step(pipeline)
+    return hasattr(last, "get_params") and {"pretrained", "max_epochs"} <= set(last.get_params(deep=False))
 
 
 def _whole(value: Any) -> int | None:

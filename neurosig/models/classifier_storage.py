@@ -57,7 +57,7 @@ class ClassifierStorage:
     # -- pickled ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[misc]
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
         if isinstance(state.get("spec_"), SignalSpec):
             state["spec_"] = state["spec_"].to_dict()
         return state

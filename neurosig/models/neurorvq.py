@@ -220,7 +220,7 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         known = self._known_options("training") or {}
         if unknown := sorted(set(self.training or {}) - set(known)):
             raise UsageError(f"training may set {', '.join(sorted(known))}, got {listed(unknown)}")
-        vars(self).pop("trained_on_", None)  # not known of arrays
+        self.__dict__.pop("trained_on_", None)  # not known of arrays
         trials = check_trials(self, X, reset=True)
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
         theirs = None if source is None else source._in_force()

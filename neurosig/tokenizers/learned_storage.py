@@ -38,6 +38,7 @@ class LearnedStorage:
     #: How it is kept on disk.
     _format: ClassVar[PretrainedFormat]
 
+    history_: list[dict[str, Any]]
     spec_: SignalSpec | None
     sfreq_: float | None
     seed_: int
@@ -61,7 +62,8 @@ class LearnedStorage:
 
     def _storable_params(self) -> dict[str, Any]:
         """Parameters as they are kept on disk, JSON-like."""
-        params = self.get_params(deep=False) | {"info": None, "ch_names": None, "sfreq": None}  # they stand in the spec
+        params = self.get_params(deep=False)  # type: ignore[attr-defined]
+        params |= {"info": None, "ch_names": None, "sfreq": None}  # they stand in the spec
         if self.spec_ is None:
             params["sfreq"] = self.sfreq
         if isinstance(params["checkpoint"], PathLike):
@@ -125,7 +127,7 @@ class LearnedStorage:
     # -- on disk ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[misc]
+        state = dict(super().__getstate__())  # type: ignore[call-overload]
         module = state.pop("_module", None)
         for name in ("_device", "_asked"):
             state.pop(name, None)

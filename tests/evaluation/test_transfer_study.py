@@ -16,7 +16,7 @@ from neurosig.evaluation.transfer import FASTER_OPTIONS, TransferStudy
 from neurosig.evaluation.transfer_data import clean
 from neurosig.evaluation.transfer_results import TransferResults
 from neurosig.loaders import simulate_eeg
-from neurosig.models import NetClassifier
+from neurosig.models import NetClassifier, TFMClassifier
 from neurosig.models.net_base import NetEstimator
 from neurosig.preprocessing.faster import FASTER
 
@@ -127,6 +127,17 @@ def test_epochs_can_be_limited_for_every_network(people):
     settings = results.meta["pipelines"][0]["settings"]
     assert (settings["max_epochs"], settings["batch_size"], settings["lr"]) == (2, 32, 0.01)
     assert study.pipelines["Linear"].max_epochs == 50  # what was given is left as it was
+
+
+def test_classifiers_of_tokens_are_networks_that_are_not_trained_on(people):
+    tiny = {"n_codes": 8, "emb_size": 8, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
+            "max_epochs": 1}  # fmt: skip
+    tokens = TFMClassifier(tokenizer_params=tiny, encoder_params={"depth": 1, "n_heads": 2}, device="cpu")
+    results = TransferStudy({"TFM": tokens}, leave_subjects=1, seeds=1, max_epochs=2).run(people)
+    table = results.table
+    assert not table["error"].any() and set(table["condition"]) == {"within", "direct"}
+    assert (table["kind"] == "network").all() and (table["n_epochs"] == 2).all() and (table["n_parameters"] > 0).all()
+    assert results.meta["pipelines"][0]["settings"]["max_epochs"] == 2
 
 
 def test_a_repeated_study_gives_the_same_tables(people, tmp_path):
