@@ -221,7 +221,7 @@ def check_fine_tune(fine_tune: Sequence[str]) -> tuple[str, ...]:
 
 def _learns_in_epochs(pipeline: Any) -> bool:
     last = last_step(pipeline)
-    return hasattr(last, "get_params") and {"pretrained", "max_epochs"} <= set(last.get_params(deep=False))
+    return hasattr(last, "get_params") and {"max_epochs", "lr"} <= set(last.get_params(deep=False))
 
 
 def _whole(value: Any) -> int | None:
