@@ -1,4 +1,4 @@
-"""``neurosig pretrain``: a tokenizer learned from unlabelled recordings."""
+"""``neurosig pretrain``: tokenizers, and networks on their tokens, learned from unlabelled recordings."""
 
 from __future__ import annotations
 
@@ -12,17 +12,21 @@ from neurosig.cli.options import parse_names
 
 __all__ = ["command"]
 
-_HELP = """Learn a tokenizer from recordings, without labels.
+_HELP = """Learn a tokenizer, or a network on its tokens, from recordings, without labels.
 
 Recordings are cut into windows at the tokenizer's rate; they may be of several collections, with channels and rates of
 their own. A share of the subjects is held back: after each epoch the loss on their windows tells whether to go on, and
-the weights of the best epoch are kept. After Ctrl-C or a power cut the same command goes on after the last epoch: until
-it is done, windows and checkpoint lie in FOLDER.unfinished. Memory holds a few windows, the disk holds them all.
+the weights of the best epoch are kept. After Ctrl-C or a power cut the same command goes on after the last recording
+that was cut, or the last epoch: until it is done, windows and checkpoint lie in FOLDER.unfinished. Memory holds a few
+windows, the disk holds them all. Recordings that the system would refuse are left out, and told.
 
 \b
 SYSTEM is one of
   tfm        TFM-Tokenizer: half seconds of single channels, by their spectra; sizes base, small
   neurorvq   NeuroRVQ: patches of channels with known names, at four scales; sizes base, small
+or, with --tokenizer, a network that learns to predict hidden tokens of one:
+  neurorvq-embedder   NeuroRVQ's foundation model, on its tokens; sizes base, small
+  tfm-encoder         the encoder of TFM tokens; sizes base, small
 "base" is the published size; "small" is ours, for a few hours of recordings and a processor without a graphics card.
 Recordings are learned from as they are: filter them before, where they drift or hum (neurosig preprocess recordings/
 --window 5 --out cleaned/ does, and cleans them), and tokenize such as were treated alike.
@@ -33,10 +37,11 @@ Examples:
   neurosig pretrain tfm eegmmidb eegmat muse/*.csv.gz --out tokenizer/ --window 5 --device cuda
   neurosig pretrain neurorvq eegmmidb --out tokenizer/ --size small --batch 16 --set lr=1e-4 --set patience=5
   neurosig tokenize recordings/ --tokenizer tokenizer/ --out tokens/
+  neurosig pretrain tfm-encoder recordings/ --tokenizer tokenizer/ --out encoder/ --epochs 20
 
 \b
-What is written to --out, for `neurosig tokenize` and TOKENIZER.from_pretrained:
-  config.json, model.safetensors    the tokenizer; nothing is pickled
+What is written to --out, for `neurosig tokenize`, from_pretrained, or pretrained= of a classifier:
+  config.json, model.safetensors    what was learned; nothing is pickled
   trained_on.json                   whom it has seen: benchmarks refuse to test it on them
   README.md                         its card: data, losses, seed
 """
@@ -44,13 +49,20 @@ _LINES, _ROWS = 12, 12  # of the tables of losses and of codebooks
 
 
 def command(
-    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="tfm or neurorvq.", show_default=False)],
+    system: Annotated[str, typer.Argument(metavar="SYSTEM", help="What to learn.", show_default=False)],
     recordings: Annotated[
         list[str], typer.Argument(metavar="RECORDINGS...", help="Files, folders, BIDS roots, or names of datasets.")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for the tokenizer.")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for what is learned.")],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", "-t", metavar="FOLDER", help="Whose tokens a network on tokens learns to predict."),
+    ] = None,
     size: Annotated[str, typer.Option("--size", help="How large: base (as published) or small.")] = "base",
-    window: Annotated[float, typer.Option("--window", metavar="S", help="Length of a window.")] = 5.0,
+    window: Annotated[
+        float | None,
+        typer.Option("--window", metavar="S", help="Length of a window.  [default: as the tokenizer learned, else 5]"),
+    ] = None,
     step: Annotated[
         float | None, typer.Option("--step", metavar="S", help="From one window to the next.  [default: a window]")
     ] = None,
@@ -90,7 +102,7 @@ def command(
     licence: Annotated[
         str | None, typer.Option("--licence", metavar="SPDX", help="Licence of the weights, for the card.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the tokenizer that lies there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what was learned before.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Learn, store, and say how it went."""
@@ -104,13 +116,15 @@ def command(
     with console.only_json(json_):
         made = _pretrain(
             system, recordings, out, {"data": data, "subjects": parse_names(subjects)}, {"unit": unit, "sfreq": sfreq},
-            size=size, window=window, step=step, picks=parse_names(picks), skip_bad=not keep_bad, on_nan=on_nan,
-            overwrite=overwrite, licence=licence, progress=not json_, params=params,
+            tokenizer=tokenizer, size=size, window=window, step=step, picks=parse_names(picks), skip_bad=not keep_bad,
+            on_nan=on_nan, overwrite=overwrite, licence=licence, progress=not json_, params=params,
         )  # fmt: skip
     if json_:
         console.emit_json(_answer(made))
-    else:
+    elif tokenizer is None:
         _show(made)
+    else:
+        _show_embedder(made)
 
 
 command.__doc__ = _HELP
@@ -137,46 +151,51 @@ def _set(pairs: list[str]) -> dict[str, Any]:
 
 def _pretrain(
     system: str, recordings: list[str], out: Path, which: dict[str, Any], reading: dict[str, Any], *,
-    params: dict[str, Any], **options: Any,
+    params: dict[str, Any], tokenizer: str | None, window: float | None, **options: Any,
 ) -> Any:  # fmt: skip
+    from neurosig.core.errors import UsageError
     from neurosig.loaders.recordings import ReadOptions
-    from neurosig.tokenizers.pretraining import check_request, pretrain_tokenizer
+    from neurosig.models.pretraining import EMBEDDERS, check_embedder, pretrain_embedder
+    from neurosig.tokenizers.pretraining import SYSTEMS, check_request, pretrain_tokenizer
     from neurosig.tokenizers.token_sources import named_sources
 
     # before data are read
-    check_request(system, out, params, size=options["size"], overwrite=options["overwrite"])
+    shared = {"size": options["size"], "overwrite": options["overwrite"]}
+    if system in EMBEDDERS and tokenizer is None:
+        raise UsageError(f"{system} learns to predict the tokens of a tokenizer: say which, --tokenizer FOLDER")
+    if system in SYSTEMS and tokenizer is not None:
+        raise UsageError(f"{system} is a tokenizer itself: leave --tokenizer out")
+    if tokenizer is None or system not in EMBEDDERS:
+        check_request(system, out, params, **shared, systems={**SYSTEMS, **EMBEDDERS})
+    else:
+        check_embedder(system, out, tokenizer, params, **shared)
     sources = named_sources(recordings, **which, read=ReadOptions(**reading))
-    return pretrain_tokenizer(system, sources, out, **options, **params)
+    if tokenizer is not None:
+        return pretrain_embedder(system, sources, out, tokenizer=tokenizer, window=window, **options, **params)
+    return pretrain_tokenizer(system, sources, out, window=5.0 if window is None else window, **options, **params)
 
 
 def _answer(made: Any) -> dict[str, Any]:
-    tokenizer = made.tokenizer
-    return {
-        "tokenizer": str(made.folder), "estimator": type(tokenizer).__name__, "n_parameters": tokenizer.n_parameters_,
-        "vocabulary_size": tokenizer.vocabulary_size_, "token_axes": list(tokenizer.token_axes),
-        "window": tokenizer.n_times_ / tokenizer.sfreq_, "n_windows": tokenizer.n_windows_,
-        "collections": made.collections, "failed": dict(made.failed), "best_epoch": tokenizer.best_epoch_,
-        "stopped": tokenizer.stopped_, "seconds": tokenizer.seconds_, "history": tokenizer.history_,
-        "n_judged": made.n_judged, "usage": made.usage, "bands": made.bands, "seed": tokenizer.random_state,
+    learned = made.estimator
+    told = {
+        "folder": str(made.folder), "estimator": type(learned).__name__, "n_parameters": learned.n_parameters_,
+        "window": learned.n_times_ / learned.sfreq_, "n_windows": learned.n_windows_,
+        "collections": made.collections, "failed": dict(made.failed), "best_epoch": learned.best_epoch_,
+        "stopped": learned.stopped_, "seconds": learned.seconds_, "history": learned.history_,
+        "seed": learned.random_state,
+    }  # fmt: skip
+    if not hasattr(made, "usage"):
+        return told
+    return told | {
+        "tokenizer": str(made.folder), "vocabulary_size": learned.vocabulary_size_,
+        "token_axes": list(learned.token_axes), "n_judged": made.n_judged, "usage": made.usage, "bands": made.bands,
     }  # fmt: skip
 
 
 def _show(made: Any) -> None:
     from neurosig.cli import console
 
-    tokenizer = made.tokenizer
-    console.say(
-        f"{type(tokenizer).__name__}: {tokenizer.n_parameters_:,} weights, {tokenizer.vocabulary_size_} codes; learned "
-        f"from {tokenizer.n_windows_} windows of {tokenizer.n_times_ / tokenizer.sfreq_:g} s"
-    )
-    for row in made.collections.to_dict(orient="records"):
-        console.say(
-            f"  {row['windows']} windows, {row['channels']} channels, {row['recordings']} recordings of "
-            f"{row['subjects']} subject{'' if row['subjects'] == 1 else 's'}"
-        )
-    for name, reason in list(made.failed.items())[:_LINES]:
-        console.warn(f"left out: {name}: {reason}")
-    _show_losses(tokenizer)
+    _show_learned(made, f", {made.tokenizer.vocabulary_size_} codes")
     _show_usage(made)
     bands = made.bands[made.bands["band"] != "all"]
     mean = bands.groupby("band", sort=False)[["nmse", "correlation"]].mean()
@@ -190,6 +209,35 @@ def _show(made: Any) -> None:
     console.say(f"tokenizer: {made.folder} (card: {made.folder / 'README.md'})")
     folder = shlex.quote(str(made.folder))
     console.note(f"next: {console.program()} tokenize RECORDINGS --tokenizer {folder} --out tokens/")
+
+
+def _show_embedder(made: Any) -> None:
+    from neurosig.cli import console
+
+    _show_learned(made, "")
+    learned = made.estimator
+    console.say(f"learned: {made.folder} (card: {made.folder / 'README.md'})")
+    decoder = "TFMClassifier" if type(learned).__name__ == "TFMEmbedder" else "NeuroRVQClassifier"
+    console.note(f"next: neurosig.models.{decoder}(pretrained={str(made.folder)!r}).fit(epochs, labels)")
+
+
+def _show_learned(made: Any, codes: str) -> None:
+    """What was learned from what, and its losses."""
+    from neurosig.cli import console
+
+    learned = made.estimator
+    console.say(
+        f"{type(learned).__name__}: {learned.n_parameters_:,} weights{codes}; learned from {learned.n_windows_} "
+        f"windows of {learned.n_times_ / learned.sfreq_:g} s"
+    )
+    for row in made.collections.to_dict(orient="records"):
+        console.say(
+            f"  {row['windows']} windows, {row['channels']} channels, {row['recordings']} recordings of "
+            f"{row['subjects']} subject{'' if row['subjects'] == 1 else 's'}"
+        )
+    for name, reason in list(made.failed.items())[:_LINES]:
+        console.warn(f"left out: {name}: {reason}")
+    _show_losses(learned)
 
 
 def _show_losses(tokenizer: Any) -> None:

@@ -37,11 +37,14 @@ class PretrainedFormat:
         And under "format_version".
     what : str
         What such a folder holds, in words: "network".
+    unsummed : bool
+        Whether there are folders of earlier versions that do not say the SHA-256 of their weights.
     """
 
     name: str
     version: int
     what: str
+    unsummed: bool = False
 
     def write(
         self,
@@ -137,10 +140,15 @@ class PretrainedFormat:
         StorageError
             If they are missing, or cannot be read.
         ChecksumError
-            If they are not those that were written; folders of earlier versions do not say which these were.
+            If they are not those that were written, or it is not said which these were (but see `unsummed`).
         """
         path = Path(folder) / WEIGHTS
         written = self.read_config(folder).get("sha256")
+        if written is None and not self.unsummed:
+            raise ChecksumError(
+                f"{Path(folder) / CONFIG} was altered after it was saved: it does not say the SHA-256 of the weights; "
+                "get the folder again from where it came, or train anew"
+            )
         if written is not None and path.is_file() and _sha256(path) != written:
             raise ChecksumError(
                 f"{path} was altered or damaged after it was saved: its SHA-256 is not the one in {CONFIG}; get the "

@@ -10,7 +10,7 @@ from typing import Any
 
 from neurosig.core.errors import StorageError, UsageError
 
-__all__ = ["SEEN", "as_trained_on", "layers_of", "read_trained_on"]
+__all__ = ["SEEN", "as_trained_on", "joined", "layers_of", "note_source", "read_trained_on", "trained_further"]
 
 SEEN = "trained_on.json"
 _INSIDE = "network"  # a transfer study keeps the file beside the folder of the weights
@@ -84,3 +84,48 @@ def layers_of(trained_on: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any
     yield trained_on
     for item in (trained_on or {}).get("before", ()):
         yield from layers_of(item)
+
+
+def joined(layers: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """What something was trained on that was trained on all of this: None where none of it is known."""
+    told = list({json.dumps(layer, sort_keys=True): layer for layer in layers}.values())
+    if len(told) == 1:
+        return as_trained_on(told[0])
+    return as_trained_on({"subjects": [], "before": told}) if told else None
+
+
+def trained_further(own: Mapping[str, Any] | None, before: Sequence[Mapping[str, Any] | None]) -> dict[str, Any] | None:
+    """What something was trained on that started from parts which are trained already.
+
+    Parameters
+    ----------
+    own : dict or None
+        What its own training was on; None where that is not known.
+    before : sequence of (dict or None)
+        What these parts were trained on.
+
+    Returns
+    -------
+    dict or None
+        None where nothing of it is known.
+    """
+    if own is None:
+        return joined([None, *before])
+    return as_trained_on({**own, "before": [*own.get("before", ()), *before]})
+
+
+def note_source(fitted: Any, source: Any) -> None:
+    """Let an estimator's ``trained_on_`` say whom that has seen which its training started from.
+
+    Parameters
+    ----------
+    fitted : estimator
+        With ``trained_on_`` where its own training is known.
+    source : estimator or None
+        What it started from, if anything.
+    """
+    if source is None:
+        return
+    told = trained_further(getattr(fitted, "trained_on_", None), [getattr(source, "trained_on_", None)])
+    if told is not None:
+        fitted.trained_on_ = told

@@ -179,7 +179,7 @@ def benchmark(
             for study in make_studies(entry, options, objects, param_grid or {}, subjects, processing, store)
         ]
         for entry, study in studies:
-            check_study(study, entry.own_name, allow_seen)
+            check_study(study, entry.own_name, allow_seen, getattr(entry.manifest, "same_people", ()))
         results = _run(studies, options, store, n_jobs, backend, progress, overwrite)
         results.meta |= {
             "command": command or python_call(options, entries, subjects, processing),

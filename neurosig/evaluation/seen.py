@@ -7,7 +7,7 @@ folder (or the Hub's name) of weights, or a fitted estimator; and every `sklearn
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,9 @@ import numpy as np
 
 from neurosig.core.errors import LeakageError, NeurosigError
 from neurosig.core.files import digest
-from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on
+from neurosig.core.trained_on import as_trained_on, joined, layers_of, read_trained_on
 from neurosig.evaluation.identity import array_digest
+from neurosig.loaders.same_people import same_people
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +33,7 @@ __all__ = [
 _NAMES = ("pretrained", "tokenizer")
 _TIMES = ("session", "run", "onset")
 _SHOWN = 6
+_HELD = ("tokenizer_", "estimator_", "best_estimator_", "estimator")  # the last is that of what is frozen
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ def pretrained_parts(pipeline: Any, grid: Any = None) -> list[Part]:
 
 
 def check_parts(
-    pipeline: str, parts: Sequence[Part], people: Mapping[str, str | None], dataset: str | None, allow: bool, way: str
-) -> list[str]:
+    pipeline: str, parts: Sequence[Part], people: Mapping[str, str | None], dataset: str | None, allow: bool, way: str,
+    kin: Iterable[str] = (),
+) -> list[str]:  # fmt: skip
     """Refuse parts that have seen people who are tested.
 
     Parameters
@@ -111,6 +114,8 @@ def check_parts(
         Say it instead.
     way : str
         How it is allowed, for the message.
+    kin : iterable of str
+        Datasets of the same people (`neurosig.loaders.same_people`) that the dataset's own manifest names.
 
     Returns
     -------
@@ -123,8 +128,9 @@ def check_parts(
         Naming the people.
     """
     lines = []
+    names = frozenset() if dataset is None or not parts else same_people(dataset, kin)
     for part in parts:
-        seen, namesakes = _seen(part.trained_on, people, dataset)
+        seen, namesakes, unplaced = _seen(part.trained_on, people, names)
         where = f"{part.name} ({part.parameter})"
         if seen and not allow:
             raise LeakageError(
@@ -141,6 +147,12 @@ def check_parts(
                 f"{pipeline}: {where} was trained on people of another dataset who are called {_some(namesakes)} as "
                 "well; if they are the same people, scores come out too high"
             )
+        if unplaced:
+            lines.append(
+                f"{pipeline}: {where} was trained on people called {_some(unplaced)}, as some tested here are; whether "
+                "they are the same is not known, as one of the datasets is not named; if they are, scores come out too "
+                "high"
+            )
         if any(layer is None for layer in layers_of(part.trained_on)):
             lines.append(
                 f"{pipeline}: whom {where} was trained on is unknown; if on people who are tested here, scores come "
@@ -149,7 +161,7 @@ def check_parts(
     return lines
 
 
-def check_study(study: Study, dataset: str, allow: bool) -> None:
+def check_study(study: Study, dataset: str, allow: bool, kin: Iterable[str] = ()) -> None:
     """Find the pretrained parts of a study's pipelines; refuse, or tell of, those that have seen its subjects.
 
     Keys of folds take the parts' content along, and whether this was allowed.
@@ -163,7 +175,7 @@ def check_study(study: Study, dataset: str, allow: bool) -> None:
     for name, pipeline in study.pipelines.items():
         if parts := pretrained_parts(pipeline, study.param_grid.get(name)):
             study.pretrained[name] = parts
-    study.tested = {"dataset": dataset, "allow": allow}
+    study.tested = {"dataset": dataset, "allow": allow, "kin": tuple(kin)}
     study.digests = {
         name: digest(found, [part.content for part in study.pretrained[name]], allow)
         if name in study.pretrained
@@ -237,27 +249,37 @@ def file_contents(spec: Any) -> list[str]:
 def _check(study: Study, people: Mapping[str, str | None]) -> None:
     way = "allow it (allow_seen=True, or --allow-seen), which marks the results"
     for name, parts in study.pretrained.items():
-        for line in check_parts(name, parts, people, study.tested["dataset"], study.tested["allow"], way):
+        tested = study.tested
+        for line in check_parts(name, parts, people, tested["dataset"], tested["allow"], way, tested["kin"]):
             study.caution(line)
 
 
 def _seen(
-    trained_on: Mapping[str, Any] | None, people: Mapping[str, str | None], dataset: str | None
-) -> tuple[list[str], list[str]]:
-    """Those of these people whom a part has seen; and those who have the name of one of another dataset."""
-    seen, namesakes = [], []
+    trained_on: Mapping[str, Any] | None, people: Mapping[str, str | None], names: frozenset[str]
+) -> tuple[list[str], list[str], list[str]]:
+    """Those of these people whom a part has seen, and those who share a name alone.
+
+    Of the latter first those who share it with somebody of another dataset, then those who share it with somebody of
+    whom it is not known which dataset he is of.
+    """
+    found: dict[str, dict[str, None]] = {"seen": {}, "namesake": {}, "unplaced": {}}
     for subject, content in people.items():
         for layer in layers_of(trained_on):
             if layer is None:
                 continue
+            own = layer["dataset"]
+            theirs = {own, *layer.get("same_people", ())} - {None}
             named = subject in layer["subjects"]
-            same = layer["dataset"] is None or dataset is None or layer["dataset"] == dataset
-            if (named and same) or content in layer["data"] or f"{dataset}_{subject}" in layer["subjects"]:
-                seen.append(subject)
+            if (
+                (named and theirs & names)
+                or content in layer["data"]
+                or any(f"{name}_{subject}" in layer["subjects"] for name in names)
+            ):
+                found["seen"][subject] = None
             elif named:
-                namesakes.append(subject)
-    seen = list(dict.fromkeys(seen))
-    return seen, [name for name in dict.fromkeys(namesakes) if name not in seen]
+                found["namesake" if theirs and names else "unplaced"][subject] = None
+    seen, *rest = found.values()
+    return list(seen), *([name for name in one if name not in seen] for one in rest)  # type: ignore[return-value]
 
 
 def _may_be(name: str, value: Any) -> bool:
@@ -299,10 +321,20 @@ def _place(value: str | os.PathLike) -> Path | None:
     return folder if folder.exists() or os.sep in os.fspath(value) else None
 
 
-def _told_by(held: Any) -> Mapping[str, Any] | None:
-    steps = [step for _, step in getattr(held, "steps", [("", held)])]
-    told = [found for step in steps if (found := getattr(step, "trained_on_", None)) is not None]
-    return told[-1] if told else None
+def _told_by(held: Any) -> dict[str, Any] | None:
+    """Whom a fitted estimator has seen, and all that was fitted in it."""
+    return joined(_layers_in(held) or [None])
+
+
+def _layers_in(held: Any) -> list[Mapping[str, Any] | None]:
+    """What an estimator says, and what those say that it is made of; None for a pipeline whose last step is silent."""
+    found = [own] if (own := getattr(held, "trained_on_", None)) is not None else []
+    steps = [step for _, step in getattr(held, "steps", ())]
+    beside = [one[1] for one in getattr(held, "transformer_list", ())]
+    for one in [*steps, *beside, *(vars(held).get(name) for name in _HELD)]:
+        found += _layers_in(one) if hasattr(one, "fit") else []
+    silent = steps and own is None and not _layers_in(steps[-1])
+    return [*found, None] if silent and found else found
 
 
 def _is_fitted(held: Any) -> bool:

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FileStatus", "Manifest", "list_manifests", "open_dataset", "read_manifest"]
 
-_PROSE = {"title", "description", "licence", "local_evaluation_only", "citation", "doi", "warnings", "notes", "folds"}
+_PROSE = {
+    "title", "description", "licence", "local_evaluation_only", "citation", "doi", "warnings", "notes", "folds",
+    "same_people",
+}  # fmt: skip
 
 
 class Manifest(ManifestFields):

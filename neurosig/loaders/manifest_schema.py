@@ -338,6 +338,7 @@ class ManifestFields(_Strict):
     processing: Processing
     folds: Literal["auto", "run", "subject", "session", "chronological"] = "auto"  # shuffled: only who evaluates may
     line_freq: Annotated[float, Field(gt=0)] | None = None
+    same_people: tuple[Prose, ...] = ()  # datasets in which they have the same names
     warnings: tuple[Prose, ...] = ()
     notes: Prose = ""
 

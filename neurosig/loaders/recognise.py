@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from neurosig.loaders.manifest import Manifest
     from neurosig.loaders.recordings import Recording
 
-__all__ = ["known_dataset", "recognise"]
+__all__ = ["adhoc_name", "known_dataset", "recognise"]
 
 
 def recognise(
@@ -40,6 +40,11 @@ class _Match:
     folder: Path
     good: int
     there: int
+
+
+def adhoc_name(path: Path) -> str:
+    """What recordings that belong to no known dataset are called as one: by their file or folder."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-")[:40] or "recordings"
 
 
 def known_dataset(folder: Path) -> Manifest | None:
@@ -142,12 +147,11 @@ def _describe_unknown(
     if unknown := [name for name in chosen if mapping is None and name not in names]:
         raise UsageError(f"{path} has no event {unknown[0]!r}; it has {listed(names, 20)}")
     cut.update(changes)
-    stem = re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-")[:40] or "recordings"
     root = path if path.is_dir() else path.parent
     files = list(dict.fromkeys(recording.path for recording in found))
     manifest = Manifest.model_validate(
         {
-            "name": stem,
+            "name": adhoc_name(path),
             "title": f"Recordings in {path.name}",
             "paradigm": _paradigm(chosen),
             "processing": Processing(**cut),

@@ -18,8 +18,10 @@ _NAMES = {
     "ShallowConvNet": "neurosig.models.shallow_convnet",
     "TFMBIOT": "neurosig.models.tfm_plugin",
     "TFMClassifier": "neurosig.models.tfm",
+    "TFMEmbedder": "neurosig.models.tfm_embedder",
     "TFMEncoder": "neurosig.models.tfm_encoder",
     "TFMLaBraM": "neurosig.models.tfm_plugin",
     "list_networks": "neurosig.models.net_catalogue",
+    "pretrain_embedder": "neurosig.models.pretraining",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

@@ -26,7 +26,7 @@ from neurosig.training.device import device_in_use, seeded
 
 __all__ = ["FORMAT", "NetStorage", "stored_module"]
 
-FORMAT = PretrainedFormat("neurosig-network", 1, "network")
+FORMAT = PretrainedFormat("neurosig-network", 1, "network", unsummed=True)
 
 # What a fitted estimator knows, beside the weights, in JSON-like types
 _PLAIN = (

@@ -20,6 +20,7 @@ from neurosig.core.nested_options import NestedOptions
 from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
+from neurosig.core.trained_on import note_source
 from neurosig.models.classifier_storage import ClassifierStorage
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.neurorvq_embedder import ENCODER_OPTIONS, NOT_OF_ENCODER, NeuroRVQEmbedder, encoder_sizes
@@ -252,6 +253,7 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         net.fit(done.X, y, groups=groups)
         self.net_ = net.set_params(pretrained=None, trainable="all")  # its weights are those of the network now
         self.classes_ = self.net_.classes_
+        note_source(self, source)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -23,7 +23,7 @@ from neurosig.core.nested_options import NestedOptions
 from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
-from neurosig.core.trained_on import as_trained_on
+from neurosig.core.trained_on import note_source
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining
 from neurosig.nn.state_dicts import read_checkpoint, read_state
@@ -234,10 +234,8 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         self.tokenizer_, fitted_here = self._fitted_tokenizer(X, groups)
         self._settled = self._settle(self.tokenizer_)
         super().fit(X, groups=groups)
-        own = getattr(self, "trained_on_", None)
-        if own is not None and not fitted_here:  # whom the tokenizer has seen, this has seen too
-            theirs = getattr(self.tokenizer_, "trained_on_", None)
-            self.trained_on_ = as_trained_on({**own, "before": [*own["before"], theirs]})
+        if not fitted_here:  # whom the tokenizer has seen, this has seen too
+            note_source(self, self.tokenizer_)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -351,11 +349,18 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
 
     def _in_force(self) -> dict[str, Any]:
         """Sizes and conditions that hold: plain values by the names of the parameters."""
-        return vars(self).get("_settled") or self._settle()
+        if "_settled" in vars(self):
+            return self._settled
+        given = self._given_tokenizer()
+        known = isinstance(given, NeuroRVQTokenizer) and given.__sklearn_is_fitted__()
+        return self._settle(given if known else None)
 
     def _conditioning(self) -> Conditioning:
         now = self._in_force()
         return conditioning_of(self, now, now)
+
+    def _channels_kept(self, ch_names: Sequence[str]) -> Sequence[int]:
+        return self._conditioning().kept(ch_names)
 
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
         done = self._conditioning()(X, spec, sfreq)
@@ -401,9 +406,12 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         about = ["## Embeddings", "", f"- {width} numbers a window: the mean over its patches, of all scales"]
         return learned_card(config, "neurosig.models", "foundation-model", about)
 
+    def _given_tokenizer(self) -> Any:
+        return self.tokenizer.estimator if isinstance(self.tokenizer, FrozenEstimator) else self.tokenizer
+
     def _fitted_tokenizer(self, X: Any, groups: Any) -> tuple[NeuroRVQTokenizer, bool]:
         """The tokenizer, and whether it was fitted here."""
-        given = self.tokenizer.estimator if isinstance(self.tokenizer, FrozenEstimator) else self.tokenizer
+        given = self._given_tokenizer()
         if given is not None and self.tokenizer_params is not None:
             raise UsageError("tokenizer_params are those of a tokenizer that is made here; leave them or tokenizer out")
         if isinstance(given, str | PathLike):

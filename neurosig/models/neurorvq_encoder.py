@@ -80,7 +80,6 @@ class NeuroRVQEncoder(nn.Module):
     See Also
     --------
     NeuroRVQPretraining : Trains the backbone to predict masked tokens.
-    neurosig.models.neurorvq_finetuning : Learning rates by layer, and their schedule.
 
     Notes
     -----
@@ -150,6 +149,7 @@ class NeuroRVQEncoder(nn.Module):
         self.n_chans, self.n_outputs, self.n_times, self.sfreq = n_chans, n_outputs, n_times, config_sfreq
         self.channels = None if ch_names is None else channel_rows(ch_names, n_chans or 0, n_positions)
         self.backbone = MultiScaleEncoder(config)
+        self.backbone.fc_norm.requires_grad_(False)  # processes that share gradients wait for each that is announced
         initialise_weights(self.backbone, list(self.backbone.blocks), generator)  # type: ignore[arg-type]
         self.fc_norm: nn.LayerNorm | None = None
         self.head: nn.Linear | None = None

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
+from neurosig.nn.head_losses import mean_cross_entropy
 from neurosig.nn.state_dicts import read_state
 from neurosig.tokenizers.neurorvq_weights import Entry, linear_entries, read_arrays, shape_of, write_arrays
 
@@ -107,7 +108,8 @@ class NeuroRVQPretraining(nn.Module):
     Notes
     -----
     Hidden patches are replaced after the convolutions, whose normalisation has seen them, by one mask token for all
-    scales. Both views pass the encoder as one batch, after one convolution.
+    scales. Both views pass the encoder as one batch, after one convolution. In training the logits of one head are held
+    at a time: all of them would be gigabytes.
     """
 
     def __init__(
@@ -146,6 +148,11 @@ class NeuroRVQPretraining(nn.Module):
         -------
         MaskedPrediction
         """
+        first, second = self._views(x, mask, channels)
+        return MaskedPrediction(self._logits(first), self._logits(second))
+
+    def _views(self, x: torch.Tensor, mask: torch.Tensor, channels: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        """Encoded patches that the first view hides, and those that the second does: (n_scales, n_hidden, dim)."""
         backbone = self.encoder.backbone
         rows = self.encoder.rows(x, channels)
         features = backbone.convolve(x)
@@ -156,7 +163,7 @@ class NeuroRVQPretraining(nn.Module):
         views = [torch.where(hidden[:, :, None], self.mask_token, features) for hidden in (mask, ~mask)]
         encoded = backbone.transform(torch.cat(views, dim=1), rows)
         first, second = encoded.chunk(2, dim=1)
-        return MaskedPrediction(self._logits(first[:, mask]), self._logits(second[:, ~mask]))
+        return first[:, mask], second[:, ~mask]
 
     def training_loss(
         self, batch: tuple[torch.Tensor, torch.Tensor], generator: torch.Generator | None = None, channels: Any = None
@@ -180,9 +187,12 @@ class NeuroRVQPretraining(nn.Module):
         x, tokens = batch
         n_patches = x.shape[1] * (x.shape[2] // self.encoder.config.patch_size)
         mask = random_masks(len(x), n_patches, self.mask_ratio, generator=generator).to(x.device)
-        predicted = self(x, mask, channels)
-        masked = prediction_losses(predicted.logits, tokens, mask).mean()
-        complement = prediction_losses(predicted.complement_logits, tokens, ~mask).mean()
+        first, second = self._views(x, mask, channels)
+        wanted = tokens.flatten(1, 2).flatten(2).transpose(0, 1)
+        masked, complement = (
+            mean_cross_entropy(self.norm_pre(encoded), self.heads, self.head_biases, wanted[:, hidden])
+            for encoded, hidden in ((first, mask), (second, ~mask))
+        )
         return {"total": (masked + complement) / 2, "masked": masked, "complement": complement}
 
     @classmethod
@@ -204,7 +214,7 @@ class NeuroRVQPretraining(nn.Module):
         Raises
         ------
         InputError
-            If tensors are missing, unknown, or of another shape.
+            If tensors are missing, unknown, of another shape, or not finite.
         """
         state = read_state(state_dict, "NeuroRVQ")
         ratio = config.pop("mask_ratio", 0.5)
@@ -220,6 +230,8 @@ class NeuroRVQPretraining(nn.Module):
             for kind, shape in (("weight", (n_codes, encoder.config.embed_dim)), ("bias", (n_codes,))):
                 if shape_of(state, f"{name}.{kind}") != shape:
                     raise InputError(f"{name}.{kind}: expected shape {shape}, got {shape_of(state, f'{name}.{kind}')}")
+                if not bool(state[f"{name}.{kind}"].isfinite().all()):
+                    raise InputError(f"not the weights of NeuroRVQ: {name}.{kind} is not finite")
         read_arrays(module, state, module._entries(), unused=state)  # the encoder has refused unknown names
         with torch.no_grad():
             for kind, target in (("weight", module.heads), ("bias", module.head_biases)):

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.channel_names import listed
-from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
-from neurosig.core.hub import local_folder
+from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.joined_epochs import joined_epochs
-from neurosig.core.log import asks_for_progress, logger
+from neurosig.core.log import asks_for_progress
 from neurosig.core.nested_options import NestedOptions
 from neurosig.core.registry import register
+from neurosig.core.trained_on import note_source
 from neurosig.models.net_classifier import NetClassifier
+from neurosig.models.tfm_embedder import TFMEmbedder
 from neurosig.models.tfm_encoder import TFMEncoder
 from neurosig.models.tfm_losses import LOSSES
 from neurosig.models.tfm_mtp import learn_masked_tokens
 from neurosig.models.tfm_parts import as_fitted
 from neurosig.models.tfm_plugin import known_to_labram
+from neurosig.models.tfm_start import encoder_of, source_of
 from neurosig.models.tfm_storage import TFMStorage
-from neurosig.tokenizers.base import FORMAT as TOKENIZER_FORMAT
 from neurosig.tokenizers.tfm import TFMTokenizer
 from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.trial_data import check_names, check_trials, known_spec
@@ -50,14 +48,14 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    pretrained : TFMTokenizer, TFMClassifier, path-like or None
-        What was learned before: a fitted tokenizer; a fitted classifier, whose tokenizer and encoder are where the
-        training starts; or the folder of one of them (or its "owner/name" on the Hugging Face Hub). Fitted estimators
-        are wrapped in `sklearn.frozen.FrozenEstimator` where scikit-learn clones this one. None fits a tokenizer on the
-        training windows, without their labels.
+    pretrained : TFMTokenizer, TFMEmbedder, TFMClassifier, path-like or None
+        What was learned before: a fitted tokenizer; a fitted embedder or classifier, whose tokenizer and encoder are
+        where the training starts; or the folder of one of them (or its "owner/name" on the Hugging Face Hub). Fitted
+        estimators are wrapped in `sklearn.frozen.FrozenEstimator` where scikit-learn clones this one. None fits a
+        tokenizer on the training windows, without their labels.
     mode : {"full", "probe"}
         Whether the whole encoder is trained, or its last layer alone. The tokenizer never is. A probe says something
-        where the encoder has learned before: of a classifier, or by `mtp_epochs`.
+        where the encoder has learned before: of an embedder or a classifier, or by `mtp_epochs`.
     encoder : {"TFMEncoder", "TFMBIOT", "TFMLaBraM"}
         The network on tokens: the system's own, or one of another system in front of which the tokens are put.
     tokenizer_params : dict or None
@@ -66,7 +64,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
         Options of the encoder: ``{"depth": 4}``. Its `max_chans` grows to the channels there are.
     mtp_epochs : int
         Epochs in which the encoder first learns to predict masked tokens of the training windows, without labels;
-        published with 50, on much more data.
+        published with 50, on much more data, from which `TFMEmbedder` learns the same.
     loss : {"cross_entropy", "bce", "focal"}
         Of the encoder, see `TFMEncoder`: published are the first for several classes, with smoothed labels, and the
         others for two.
@@ -106,6 +104,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
     See Also
     --------
     TFMEncoder : The network.
+    TFMEmbedder : Learns without labels.
 
     Notes
     -----
@@ -219,7 +218,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
             raise InputError("TFMClassifier requires y to be passed, but the target y is None")
         self._check_params()
         self.__dict__.pop("trained_on_", None)  # not known of arrays
-        source = _source(self.pretrained)
+        source = source_of(self.pretrained, TFMClassifier)
         X = joined_epochs(X)
         signals = check_trials(self, X, reset=True)
         spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
@@ -235,14 +234,15 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
             self.tokenizer_ = TFMTokenizer(**{**params, **(self.tokenizer_params or {})})
             self.tokenizer_.fit(X, groups=groups)
         else:
-            self.tokenizer_ = source.tokenizer_ if isinstance(source, TFMClassifier) else source
-            if sfreq is None and self.tokenizer_.sfreq_ is not None:
-                sfreq = self.tokenizer_.sfreq_
-                logger.info("no sampling rate is known: taken to be that of the tokenizer's training, %g Hz", sfreq)
+            self.tokenizer_ = source if isinstance(source, TFMTokenizer) else source.tokenizer_
+            if sfreq is None:  # not that of the tokenizer's training, which these signals need not have
+                raise UsageError(
+                    "TFMClassifier needs the sampling rate of the signals: pass sfreq=... (Hz), or mne.Epochs"
+                )
         self.spec_, self.sfreq_ = spec, sfreq
         tokens = self.tokenizer_._over_batches(X, "encode", np.int64, (signals, spec, sfreq))
         self.n_frames_ = int(tokens.shape[2])
-        start = self._start(source if isinstance(source, TFMClassifier) else None, tokens)
+        start = self._start(None if isinstance(source, TFMTokenizer) else source, tokens)
         training = {name: getattr(self, name) for name in _TRAINING}
         if training["warmup"] is None:
             training["warmup"] = self.max_epochs / 10
@@ -254,6 +254,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
         self.net_.fit(tokens, y, groups=groups)
         self.net_.pretrained = None
         self.classes_ = self.net_.classes_
+        note_source(self, source)
         return self
 
     def _check_params(self) -> None:
@@ -293,7 +294,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
             given.setdefault("ch_names", known_to_labram(self.spec_.ch_names))
         return given
 
-    def _start(self, source: TFMClassifier | None, tokens: np.ndarray) -> NetClassifier | None:
+    def _start(self, source: TFMEmbedder | TFMClassifier | None, tokens: np.ndarray) -> NetClassifier | None:
         """The encoder as it is before it is told of classes."""
         self.mtp_history_: list[dict[str, Any]] = []
         if self.encoder != "TFMEncoder":
@@ -306,7 +307,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
                 module = TFMEncoder(n_outputs=1, **options)
                 module.start_from_codebook(self.tokenizer_.module_.quantizer.codebook.cpu())
         else:
-            module, options = _encoder_of(source, self.encoder_params)
+            module, options = encoder_of(source, self.encoder_params)
             if tokens.shape[1] > module.max_chans:
                 raise ChannelError(
                     f"the pretrained encoder knows {module.max_chans} channels, these trials have {tokens.shape[1]}; "
@@ -320,7 +321,7 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
                 show_progress=asks_for_progress(self.verbose),
             )  # fmt: skip
             self.mtp_history_ = record.history
-        classes = None if source is None or self.mtp_epochs else source.classes_
+        classes = None if self.mtp_epochs else getattr(source, "classes_", None)
         if classes is None:
             module.reset_head(1)  # none that could be kept
         return as_fitted(module, options, tokens.shape[1:], classes)
@@ -370,44 +371,3 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
             "max_epochs": 30, "batch_size": 512, "lr": 0.05, "validation": None, "sfreq": 128.0, "random_state": 0,
             "device": "cpu",
         }  # fmt: skip
-
-
-def _source(pretrained: Any) -> TFMTokenizer | TFMClassifier | None:
-    """The fitted estimator that `pretrained` stands for."""
-    if pretrained is None:
-        return None
-    if isinstance(pretrained, FrozenEstimator):
-        pretrained = pretrained.estimator
-    if isinstance(pretrained, str | os.PathLike):
-        place = local_folder(pretrained)
-        try:
-            TOKENIZER_FORMAT.read_config(place)
-        except StorageError:
-            return TFMClassifier.from_pretrained(place)
-        return TFMTokenizer.from_pretrained(place)
-    if not isinstance(pretrained, TFMTokenizer | TFMClassifier):
-        raise UsageError(
-            "pretrained must be a fitted TFMTokenizer or TFMClassifier, or the folder of one, got "
-            f"{type(pretrained).__name__}"
-        )
-    try:
-        check_is_fitted(pretrained)
-    except NotFittedError as error:
-        raise UsageError(
-            f"the pretrained {type(pretrained).__name__} is not fitted; scikit-learn's clone unfits estimators among "
-            "the parameters: wrap it in sklearn.frozen.FrozenEstimator, or give the folder that save_pretrained wrote"
-        ) from error
-    return pretrained
-
-
-def _encoder_of(source: TFMClassifier, asked: Mapping[str, Any] | None) -> tuple[TFMEncoder, dict[str, Any]]:
-    """A copy of a fitted classifier's encoder, and its options."""
-    options = dict(source.net_.module_params)
-    if not isinstance(source.net_.module_, TFMEncoder):
-        raise UsageError(f"the pretrained classifier's encoder is a {type(source.net_.module_).__name__}, not its own")
-    if others := sorted(name for name, value in (asked or {}).items() if options.get(name, value) != value):
-        raise UsageError(f"the pretrained encoder was made with another {listed(others)}; leave it out")
-    options |= dict(asked or {})
-    module = TFMEncoder(n_outputs=source.net_.module_.final_layer.out_features, **options)
-    module.load_state_dict(source.net_.module_.state_dict())
-    return module, options

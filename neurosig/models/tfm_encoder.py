@@ -54,14 +54,12 @@ class TFMTokenLosses:
     total : tensor of shape ()
         Sum of both views.
     views : tuple of two tensors of shape ()
-        Cross-entropy over what each view does not see; zero where it sees all.
-    logits : tuple of two tensors of shape (n, n_channels, n_frames, n_codes)
-        Of the view that keeps the mask, and of its complement.
+        Cross-entropy over what each view does not see, of the view that keeps the mask and of its complement; zero
+        where it sees all.
     """
 
     total: torch.Tensor
     views: tuple[torch.Tensor, torch.Tensor]
-    logits: tuple[torch.Tensor, torch.Tensor]
 
 
 def token_mask(shape: Sequence[int], *, ratio: float = 0.5, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -290,13 +288,13 @@ class TFMEncoder(_base.EEGModuleMixin, nn.Module):
         if keep.shape != tokens.shape:
             raise InputError(f"expected a mask of shape {tuple(tokens.shape)}, got {tuple(keep.shape)}")
         seen = torch.stack([keep.bool(), ~keep.bool()])
-        hidden = self.blocks(self._sequence(torch.where(seen, tokens, self.n_codes).flatten(0, 1)))[:, 1:]
-        logits = self.final_layer(hidden).unflatten(1, tokens.shape[1:]).unflatten(0, (2, -1))
+        encoded = self.blocks(self._sequence(torch.where(seen, tokens, self.n_codes).flatten(0, 1)))[:, 1:]
+        encoded = encoded.unflatten(1, tokens.shape[1:]).unflatten(0, (2, -1))
         views = []
-        for view, kept in zip(logits, seen, strict=True):
-            asked = ~kept
-            views.append(functional.cross_entropy(view[asked], tokens[asked]) if asked.any() else view.sum() * 0)
-        return TFMTokenLosses(views[0] + views[1], (views[0], views[1]), (logits[0], logits[1]))
+        for view, asked in zip(encoded, ~seen, strict=True):
+            logits = self.final_layer(view[asked])  # of a large vocabulary, so only where a token is asked for
+            views.append(functional.cross_entropy(logits, tokens[asked]) if asked.any() else logits.sum())
+        return TFMTokenLosses(views[0] + views[1], (views[0], views[1]))
 
     def training_loss(self, batch: torch.Tensor, generator: torch.Generator | None = None) -> dict[str, torch.Tensor]:
         """The objective of masked token prediction under a random mask.

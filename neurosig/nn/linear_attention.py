@@ -58,9 +58,9 @@ class LinearAttentionBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, sequence, emb_size) -> (batch, sequence, emb_size)."""
-        # sums in place: fresh memory costs more than adding does
-        x = self.drop(self.out(self._attend(self.norm_attention(x)))).add_(x)
-        return self.narrow(functional.gelu(self.widen(self.norm_mlp(x)))).add_(x)
+        x = x.to(self.norm_attention.weight.dtype)  # what goes from block to block is not rounded where products are
+        x = _sum(self.drop(self.out(self._attend(self.norm_attention(x)))), x)
+        return _sum(self.narrow(functional.gelu(self.widen(self.norm_mlp(x)))), x)
 
     def _attend(self, x: torch.Tensor) -> torch.Tensor:
         n, length, emb_size = x.shape
@@ -77,3 +77,9 @@ class LinearAttentionBlock(nn.Module):
         k, v = (part.unflatten(-1, (self.n_heads, size)).transpose(1, 2) for part in (k, v))
         context = torch.matmul(k.mT, v) * size**-0.5
         return torch.matmul(q.unflatten(2, (n, length)).permute(2, 0, 3, 1), context).transpose(1, 2).flatten(2)
+
+
+def _sum(added: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Both together, in the type of `x`."""
+    # in place: fresh memory costs more than adding does
+    return added.add_(x) if added.dtype == x.dtype else x + added

@@ -5,11 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
-from neurosig.core.errors import InputError, UsageError
-
-__all__ = ["CLASSIFICATION_LOSSES", "classification_loss", "focal_loss"]
-
-CLASSIFICATION_LOSSES = ("label_smoothing", "bce", "focal")
+__all__ = ["focal_loss"]
 
 
 def focal_loss(
@@ -49,52 +45,3 @@ def focal_loss(
     positive = -alpha * y * (gamma * log_q).exp() * log_p
     negative = -(1 - alpha) * (1 - y) * (gamma * log_p).exp() * log_q
     return (positive + negative).mean() if reduction == "mean" else positive + negative
-
-
-def classification_loss(
-    logits: torch.Tensor,
-    y: torch.Tensor,
-    kind: str,
-    *,
-    smoothing: float = 0.1,
-    alpha: float = 0.8,
-    gamma: float = 0.7,
-) -> torch.Tensor:
-    """One of the three losses that TFM-Tokenizer's encoder is fine-tuned by.
-
-    Parameters
-    ----------
-    logits : tensor of shape (n, n_outputs)
-        One output for a binary task with "bce" or "focal".
-    y : tensor of shape (n,)
-        Class numbers.
-    kind : {"label_smoothing", "bce", "focal"}
-        Cross-entropy with smoothed labels; binary cross-entropy; `focal_loss`.
-    smoothing : float
-        Share of the target that goes to all classes alike.
-    alpha, gamma : float
-        See `focal_loss`.
-
-    Returns
-    -------
-    tensor of shape ()
-        Mean over the examples.
-
-    Raises
-    ------
-    UsageError
-        If `kind` is unknown.
-    InputError
-        If a binary loss gets logits of several outputs, or shapes do not fit.
-    """
-    if kind not in CLASSIFICATION_LOSSES:
-        raise UsageError(f"the loss is one of {', '.join(map(repr, CLASSIFICATION_LOSSES))}, got {kind!r}")
-    if logits.ndim != 2 or y.shape != logits.shape[:1]:
-        raise InputError(f"expected logits (n, n_outputs) and y (n,), got {tuple(logits.shape)} and {tuple(y.shape)}")
-    if kind == "label_smoothing":
-        return functional.cross_entropy(logits, y.long(), label_smoothing=smoothing)
-    if logits.shape[1] != 1:
-        raise InputError(f"the loss {kind!r} takes one output for two classes, got {logits.shape[1]}: set n_outputs=1")
-    if kind == "bce":
-        return functional.binary_cross_entropy_with_logits(logits[:, 0], y.to(logits.dtype))
-    return focal_loss(logits[:, 0], y, alpha, gamma)

@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.quantize import VectorQuantizer
-from neurosig.nn.unit_quantize import UnitVectorQuantizer, averaged_usage, spherical_kmeans
+from neurosig.nn.unit_quantize import UnitVectorQuantizer, spherical_kmeans
 
-__all__ = ["ResidualQuantized", "ResidualQuantizer", "UnitVectorQuantizer", "averaged_usage", "spherical_kmeans"]
+__all__ = ["ResidualQuantized", "ResidualQuantizer", "UnitVectorQuantizer", "spherical_kmeans"]
 
 MODES = ("direction", "classical")
 

@@ -12,29 +12,7 @@ from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.directions import RoundedCodes, nearest_directions, roundable
 from neurosig.nn.quantize import Quantized, _draw, _from_first_process, _totals, look_up, sync_sum
 
-__all__ = ["UnitVectorQuantizer", "averaged_usage", "spherical_kmeans"]
-
-
-def averaged_usage(usage: torch.Tensor, indices: torch.Tensor, decay: float = 0.99) -> torch.Tensor:
-    """Moving average of how often each code is chosen, one call later.
-
-    Parameters
-    ----------
-    usage : tensor of shape (n_codes,)
-        The average so far.
-    indices : int64 tensor of shape (...)
-        Codes chosen in this call.
-    decay : float
-        Of the average.
-
-    Returns
-    -------
-    tensor of shape (n_codes,)
-        A new one: ``decay * usage + (1 - decay) * counts``. The published NeuroRVQ replaces its statistic by it in
-        every call, also in evaluation mode; here only training does, and who wants the other calls this function.
-    """
-    counts = torch.bincount(indices.reshape(-1), minlength=len(usage)).to(usage.dtype)
-    return usage * decay + counts * (1 - decay)
+__all__ = ["UnitVectorQuantizer", "spherical_kmeans"]
 
 
 def spherical_kmeans(
@@ -100,7 +78,8 @@ class UnitVectorQuantizer(nn.Module):
     codebook : buffer of shape (n_codes, dim)
         The codes; gradients do not reach them.
     usage : buffer of shape (n_codes,)
-        Averaged count of vectors for each code, see `averaged_usage`.
+        Averaged count of vectors for each code: after each training step ``decay * usage + (1 - decay) * counts``.
+        k-means starts it from its counts.
     started : bool buffer
         Whether the codes have been initialised: always, unless `kmeans_init` waits for a batch.
     generator : torch.Generator or None
@@ -109,8 +88,8 @@ class UnitVectorQuantizer(nn.Module):
     Notes
     -----
     In evaluation mode, and after `freeze` in any mode, calls change nothing: the published code runs k-means at the
-    first call in any mode and moves its statistic in every one. In a distributed training counts and sums are those of
-    all processes, and k-means is that of the first.
+    first call in any mode, moves its statistic in every one, and starts it from zero. In a distributed training counts
+    and sums are those of all processes, and k-means is that of the first.
 
     References
     ----------
@@ -146,7 +125,7 @@ class UnitVectorQuantizer(nn.Module):
         self.kmeans_init, self.restart_dead_codes = kmeans_init, restart_dead_codes
         self.generator: torch.Generator | None = None
         self.frozen = False
-        self._kept: tuple[tuple[int, int], RoundedCodes] | None = None
+        self._kept: tuple[torch.Tensor, tuple[int, int], RoundedCodes] | None = None
         self.register_buffer("codebook", functional.normalize(torch.randn(n_codes, dim), dim=1))
         self.register_buffer("usage", torch.zeros(n_codes))
         self.register_buffer("started", torch.tensor(not kmeans_init))
@@ -203,10 +182,11 @@ class UnitVectorQuantizer(nn.Module):
         rows = functional.normalize(x.reshape(-1, self.dim).to(self.codebook.dtype), dim=1)
         if not len(rows):
             raise InputError("k-means of a codebook needs vectors, got none")
-        means, _ = spherical_kmeans(rows, self.n_codes, n_iter=self.n_iter, generator=self.generator)
+        means, counts = spherical_kmeans(rows, self.n_codes, n_iter=self.n_iter, generator=self.generator)
         self.codebook.copy_(means)
-        _from_first_process(self.codebook)
-        self.usage.zero_()
+        self.usage.copy_(counts)  # from zero, each average would rise so slowly that all codes passed for dead
+        for buffer in (self.codebook, self.usage):
+            _from_first_process(buffer)
         self.started.fill_(True)
 
     @torch.no_grad()
@@ -259,10 +239,11 @@ class UnitVectorQuantizer(nn.Module):
         if codes.is_inference() or not roundable(codes):
             return None
         state = (codes.data_ptr(), codes._version)
-        if self._kept is None or self._kept[0] != state:
+        # the tensor itself is held: memory that another gave back may come at the same place, in the same version
+        if self._kept is None or self._kept[0] is not codes or self._kept[1] != state:
             with torch.no_grad():
-                self._kept = (state, RoundedCodes(codes))
-        return self._kept[1]
+                self._kept = (codes, state, RoundedCodes(codes))
+        return self._kept[2]
 
     def _restart(self, rows: torch.Tensor, threshold: float) -> None:
         dead = (self.usage < threshold).nonzero().squeeze(1)

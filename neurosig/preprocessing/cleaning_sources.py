@@ -38,6 +38,8 @@ class Source:
         Arguments of `simulate_recordings` that make it.
     task : str, optional
         What was done meanwhile, where that is known.
+    dataset : str, optional
+        Name of the dataset that the subject's name is of.
     """
 
     subject: str
@@ -46,6 +48,7 @@ class Source:
     recording: Recording | None = None
     simulated: Mapping[str, Any] | None = None
     task: str | None = None
+    dataset: str | None = None
 
     @property
     def label(self) -> str:
@@ -153,11 +156,13 @@ def sources_of_dataset(manifest: Manifest, subjects: Sequence[str] | None = None
             "--dataset"
         )
     if manifest.kind != "simulated":
-        return [Source(*_place(item), item, task=item.task) for item in manifest.recordings(subjects)]
+        return [
+            Source(*_place(item), item, task=item.task, dataset=manifest.name) for item in manifest.recordings(subjects)
+        ]
     made = manifest.replace(subjects=subjects)
     how = made.source.simulated.model_dump()  # type: ignore[union-attr]
     return [
-        Source(str(subject), str(session), str(run), simulated=how)
+        Source(str(subject), str(session), str(run), simulated=how, dataset=manifest.name)
         for subject in made.subject_list
         for session in range(how["n_sessions"])
         for run in range(how["n_runs"])

@@ -262,7 +262,7 @@ def _pictures(analysis: TokenAnalysis) -> dict[str, tuple[Any, str]]:
         "reconstruction": (
             figure_svg(figures.plot_reconstruction(analysis.reconstruction), name="reconstruction",
                        description="Error of reconstruction by band; see the table."),
-            "Of spectra, as the tokenizer rebuilds them. Vermilion: no better than silence.",
+            "Of spectra, as the tokenizer rebuilds them. Vermilion: no better than silence." + _told(analysis),
         ),
     }  # fmt: skip
     if analysis.distinctive is not None and len(analysis.distinctive):
@@ -278,6 +278,12 @@ def _pictures(analysis: TokenAnalysis) -> dict[str, tuple[Any, str]]:
             "The number of codes that, used alike, would be as uneven.",
         )  # fmt: skip
     return found
+
+
+def _told(analysis: TokenAnalysis) -> str:
+    """What the reconstruction knows beside tokens."""
+    beside = analysis.reconstruction.attrs.get("beside_tokens")
+    return "" if beside is None else f" It was told of each window, which its tokens do not say, {beside}."
 
 
 def _motifs(analysis: TokenAnalysis) -> list[dict[str, Any]]:
@@ -355,6 +361,7 @@ def _record(analysis: TokenAnalysis) -> dict[str, Any]:
         "similarity_of_people": None if people is None else people.round(4).to_numpy().tolist(),
         "usage": table(analysis.usage),
         "reconstruction": table(analysis.reconstruction),
+        "reconstruction_told_beside_tokens": analysis.reconstruction.attrs.get("beside_tokens"),
     }
 
 

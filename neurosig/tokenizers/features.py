@@ -18,6 +18,7 @@ from neurosig.core.errors import InputError, UsageError
 from neurosig.core.registry import all_estimators, register
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.tokenizers.base import Tokenizer
+from neurosig.tokenizers.learning import brings_facts
 from neurosig.tokenizers.token_axes import split_codebooks
 from neurosig.tokenizers.tokenize import load_tokenizer, tokenizer_digest
 from neurosig.training.batches import is_stream
@@ -172,6 +173,11 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         tokenizer, ready = self._chosen()
         if not ready:
             tokenizer.fit(signals, groups=groups)
+        elif not brings_facts(X) and known_spec(signals, self.info, self.ch_names, self.sfreq)[1] is None:
+            raise UsageError(
+                "TokenFeatures needs the sampling rate of the signals, which need not be that of the tokenizer's "
+                "training: pass sfreq=... (Hz), or mne.Epochs"
+            )
         self.tokenizer_ = tokenizer
         if self.kind != "embedding":
             self.codes_ = self._vocabulary(self._told(signals))
@@ -305,8 +311,14 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         return np.concatenate(parts, axis=1)
 
     def _embeddings(self, X: Any) -> tuple[np.ndarray, list[str]]:
+        found, names = [], []
+        for values in self.tokenizer_._each_batch(X, "embed", np.float32):  # each is pooled before the next is there
+            pooled, names = self._pooled(values)
+            found.append(pooled)
+        return np.concatenate(found), names
+
+    def _pooled(self, values: np.ndarray) -> tuple[np.ndarray, list[str]]:
         axes = self.tokenizer_.embedding_axes
-        values = self.tokenizer_.embed(X)
         time = axes.index(self.tokenizer_.token_axes[-1])
         order = [i for i in range(1, values.ndim) if i != time]
         if "channel" in axes:  # channels first

@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from neurosig._version import __version__
+from neurosig.core.channel_names import listed
 from neurosig.core.errors import StorageError
 from neurosig.core.hub import local_folder
 from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
-from neurosig.core.trained_on import read_trained_on
+from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on
 from neurosig.training.device import device_in_use, seeded
 from neurosig.training.trial_data import known_spec
 
@@ -177,7 +178,8 @@ class LearnedStorage:
         """
         config, arrays = self._stored(scores, licence)
         seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
-        return self._format.write(folder, config, arrays, self._card(config) if card is None else card, seen)
+        told = self._card({**config, "trained_on": as_trained_on(seen)}) if card is None else card
+        return self._format.write(folder, config, arrays, told, seen)
 
     def _stored(self, scores: Any = None, licence: str | None = None) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """Configuration and weights, as `_restored` takes them."""
@@ -256,7 +258,7 @@ def learned_card(config: Mapping[str, Any], package: str, tag: str, about: Seque
     Parameters
     ----------
     config : dict
-        What stands in ``config.json``.
+        What stands in ``config.json``; and whom it has seen, under ``trained_on``.
     package : str
         Where the class is imported from.
     tag : str
@@ -291,9 +293,24 @@ def learned_card(config: Mapping[str, Any], package: str, tag: str, about: Seque
         ]
     else:
         lines.append(f"- {fitted['stopped_']}")
+    lines += _people(config.get("trained_on"))
     scores = config["scores"]
     lines += ["", "## Scores", ""]
     lines += [f"- {key}: {value}" for key, value in scores.items()] if scores else ["None were given."]
     versions = ", ".join(f"{key} {version}" for key, version in config["versions"].items())
     terms = licence or "Not stated: add that of the training data."
     return "\n".join([*lines, "", "## Licence", "", terms, "", f"Written with {versions}.", ""])
+
+
+def _people(trained_on: Mapping[str, Any] | None) -> list[str]:
+    """Lines on whose signals it has seen, a dataset each."""
+    if trained_on is None:
+        return ["- people: not known"]
+    lines = []
+    for layer in layers_of(trained_on):
+        if layer is None:
+            lines.append("- people: some of whom nothing is known")
+        elif layer["subjects"]:
+            people = f"{len(layer['subjects'])} ({listed(layer['subjects'])})"
+            lines.append(f"- people: {people} of {layer['dataset'] or 'recordings of no named dataset'}")
+    return lines

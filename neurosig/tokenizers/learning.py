@@ -27,7 +27,7 @@ from neurosig.training.checkpoint import checkpoint_seed, software
 from neurosig.training.cut_batches import trials_of
 from neurosig.training.device import draw_seed, resolve_device, seeded
 from neurosig.training.distributed import processes
-from neurosig.training.nets import train_network
+from neurosig.training.nets import full_precision, products_in, train_network
 from neurosig.training.self_supervised import SelfSupervised, own_loss
 from neurosig.training.settings import TrainingSettings
 from neurosig.training.trial_data import (
@@ -88,7 +88,7 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
     patience : int or None
         Epochs without improvement after which the training stops; None trains for `max_epochs`.
     precision : {"float32", "bfloat16", "float16"}
-        Type in which products are computed.
+        Type in which products are computed, in training and after.
     checkpoint : path-like, optional
         Folder that keeps the state after each epoch: a training that was killed goes on there when it is called again,
         with the same parameters and signals.
@@ -187,6 +187,10 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
         """Checked signals in their own rate and unit, as the module takes them."""
         raise NotImplementedError
+
+    def _channels_kept(self, ch_names: Sequence[str]) -> Sequence[int]:
+        """Places of the channels that it makes use of, among these."""
+        return range(len(ch_names))
 
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
         """Keyword arguments of the module for these windows, JSON-like."""
@@ -349,11 +353,15 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
 
     def _over_batches(self, X: Any, method: str, dtype: Any, known: Any = None) -> np.ndarray:
         """What a method of the module makes of windows, of which a caller may know signals, spec and rate already."""
-        found = []
+        return np.concatenate(list(self._each_batch(X, method, dtype, known)))
+
+    def _each_batch(self, X: Any, method: str, dtype: Any, known: Any = None) -> Iterator[np.ndarray]:
+        """The same a batch at a time."""
         for signals, channels in self._run(X, known):
             told = {} if channels is None else {"channels": channels}
-            found.append(getattr(self.module_, method)(signals, **told).cpu().numpy().astype(dtype, copy=False))
-        return np.concatenate(found)
+            with products_in(self.precision, self._device):
+                found = getattr(self.module_, method)(signals, **told)
+            yield full_precision(found).cpu().numpy().astype(dtype, copy=False)
 
     def _known(self, X: Any, *, reset: bool, several: bool = False) -> tuple[Any, SignalSpec | None, float | None]:
         """Checked signals, and what is known about them: what they bring along, else what they were said to be."""

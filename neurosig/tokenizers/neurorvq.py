@@ -105,7 +105,8 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     channel depend on the channels beside it. A flat channel gets tokens like any other.
 
     Tokens do not tell how loud a window was: `inverse_transform` takes what `statistics` gives, or the averages of
-    the training. The settings by which the published tokenizer was trained are not known: the defaults of `lr`, `betas`
+    the training. `reconstruction_report` decodes with what `statistics` gives: its errors are smaller than tokens alone
+    allow. The settings by which the published tokenizer was trained are not known: the defaults of `lr`, `betas`
     and `warmup` are ours.
 
     Windows may have 256 patches a channel at most (the length of the time table). The published example also keeps to
@@ -132,6 +133,7 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     """
 
     token_axes: ClassVar[tuple[str, ...]] = ("n", "scale", "level", "channel", "patch")
+    beside_tokens: ClassVar[str | None] = "how loud it is: mean and standard deviation of its logarithmic amplitudes"
     embedding_axes: ClassVar[tuple[str, ...]] = ("n", "scale", "channel", "patch", "feature")
     _module_class: ClassVar[type[nn.Module]] = NeuroRVQTokenizerModule
     _loss_parts: ClassVar[tuple[str, ...]] = ("code", "amplitude", "phase", "signal")
@@ -183,6 +185,9 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     def _conditioning(self) -> Conditioning:
         params = self.get_params(deep=False)
         return conditioning_of(self, params, params)
+
+    def _channels_kept(self, ch_names: Sequence[str]) -> Sequence[int]:
+        return self._conditioning().kept(ch_names)
 
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
         done = self._conditioning()(X, spec, sfreq)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from neurosig.nn.state_dicts import check_state
 from neurosig.tokenizers.neurorvq_config import BackboneConfig
 from neurosig.tokenizers.neurorvq_weights import (
     Entry,
@@ -17,7 +18,7 @@ from neurosig.tokenizers.neurorvq_weights import (
     shape_of,
 )
 
-__all__ = ["tokenizer_entries", "tokenizer_sizes", "unused_names", "with_unused"]
+__all__ = ["check_unused", "tokenizer_entries", "tokenizer_sizes", "unused_names", "with_unused"]
 
 _HEADS = {"amplitude": "amplitude", "angle_sin": "sine", "angle_cos": "cosine"}
 _UNUSED = ("embedding.cluster_size", "embedding.embed_avg")  # in every level; nothing reads them
@@ -59,6 +60,15 @@ def unused_names(n_scales: int, n_levels: int) -> list[str]:
         for level in range(n_levels)
         for name in _UNUSED
     ]
+
+
+def check_unused(kept: Mapping[str, torch.Tensor], n_codes: int, code_dim: int) -> None:
+    """Refuse tensors that nothing reads where they are not finite or of another shape: such a file is damaged."""
+    sizes = dict(zip(_UNUSED, ((n_codes,), (n_codes, code_dim)), strict=True))
+    expected = {
+        name: torch.empty(sizes[unused], device="meta") for name in kept for unused in _UNUSED if name.endswith(unused)
+    }
+    check_state(kept, expected, "NeuroRVQ")
 
 
 def with_unused(arrays: Mapping[str, torch.Tensor], kept: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

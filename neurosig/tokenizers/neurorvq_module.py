@@ -20,7 +20,13 @@ from neurosig.tokenizers.neurorvq_backbone import (
     patches,
 )
 from neurosig.tokenizers.neurorvq_config import BackboneConfig
-from neurosig.tokenizers.neurorvq_layout import tokenizer_entries, tokenizer_sizes, unused_names, with_unused
+from neurosig.tokenizers.neurorvq_layout import (
+    check_unused,
+    tokenizer_entries,
+    tokenizer_sizes,
+    unused_names,
+    with_unused,
+)
 from neurosig.tokenizers.neurorvq_output import NeuroRVQOutput, reconstruction_losses
 from neurosig.tokenizers.neurorvq_spectrum import (
     AmplitudeStatistics,
@@ -31,6 +37,8 @@ from neurosig.tokenizers.neurorvq_spectrum import (
 from neurosig.tokenizers.neurorvq_weights import Entry, read_arrays, write_arrays
 
 __all__ = ["NeuroRVQTokenizerModule"]
+
+_PATCHES_AT_ONCE = 4096  # of an inference, so that memory does not grow with the number of windows
 
 
 class NeuroRVQTokenizerModule(nn.Module):
@@ -238,9 +246,13 @@ class NeuroRVQTokenizerModule(nn.Module):
         int64 tensor of shape (n, n_scales, n_levels, channels, n_patches)
         """
         rows = self._rows(x, channels)
-        projected = self._project(self.encoder(x, rows))
-        found = [quantizer.encode(vectors) for quantizer, vectors in zip(self.quantizers, projected, strict=True)]
-        return self._by_window(torch.stack(found), len(rows))
+        windows = max(1, _PATCHES_AT_ONCE * self.config.patch_size // (x.shape[1] * x.shape[2]))
+        parts = []
+        for part in x.split(windows):
+            projected = self._project(self.encoder(part, rows))
+            found = [quantizer.encode(vectors) for quantizer, vectors in zip(self.quantizers, projected, strict=True)]
+            parts.append(self._by_window(torch.stack(found), len(rows)))
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     @torch.no_grad()
     def embed(self, x: torch.Tensor, channels: Any = None) -> torch.Tensor:
@@ -383,10 +395,11 @@ class NeuroRVQTokenizerModule(nn.Module):
             module = cls(**(sizes | config))
         unused = unused_names(module.n_scales, module.n_levels)
         read_arrays(module, state, module._entries(), unused=unused)
+        module._unused = {name: state[name] for name in unused if name in state}
+        check_unused(module._unused, module.n_codes, module.code_dim)
         for name, start in (("amplitude_mean", 0.0), ("amplitude_std", 1.0), ("n_windows", 0)):
             setattr(module, name, torch.tensor(start))
         module._check_codes()
-        module._unused = {name: state[name] for name in unused if name in state}
         return module.eval()
 
     def to_reference(self) -> dict[str, torch.Tensor]:
@@ -418,7 +431,8 @@ class NeuroRVQTokenizerModule(nn.Module):
         return rows.to(self.encoder.pos_embed.device)
 
     def _project(self, encoded: torch.Tensor) -> torch.Tensor:
-        return torch.stack([project(scale) for project, scale in zip(self.projections, encoded, strict=True)])
+        projected = torch.stack([project(scale) for project, scale in zip(self.projections, encoded, strict=True)])
+        return projected.to(self.amplitude_mean.dtype)  # residuals are differences, which half the digits would blur
 
     def _predict(self, quantized: torch.Tensor, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(n_scales, n, n_patches, code_dim) -> amplitude, sine, cosine (n, n_patches, size)."""
@@ -426,7 +440,9 @@ class NeuroRVQTokenizerModule(nn.Module):
         decoded = self.decoder.normalise(self.decoder.transform(inputs, rows))
         features = decoded.permute(1, 2, 0, 3).flatten(2)
         heads: Any = self.heads
-        return heads["amplitude"](features), heads["sine"](features), heads["cosine"](features)
+        found = (heads[name](features).to(self.amplitude_mean.dtype) for name in ("amplitude", "sine", "cosine"))
+        amplitude, sine, cosine = found  # Fourier transforms take no half precision
+        return amplitude, sine, cosine
 
     def _by_window(self, indices: torch.Tensor, n_channels: int) -> torch.Tensor:
         """(n_scales, n_levels, n, channels * n_patches) -> tokens."""

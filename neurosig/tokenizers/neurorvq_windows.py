@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -188,7 +188,7 @@ class Conditioning:
         if abs(sfreq - self.sfreq) > 1e-4 * self.sfreq and not self.resample:
             raise UsageError(
                 f"{self.who} takes signals at {self.sfreq:g} Hz, got {sfreq:g} Hz; resample recordings before windows "
-                "are cut from them, or pass resample=True to have the windows resampled"
+                "are cut from them, or pass resample=True (--resample) to have the windows resampled"
             )
         return float(sfreq)
 
@@ -220,6 +220,12 @@ class Conditioning:
         if found.unknown:
             logger.warning("%s: channels without a position are left out: %s", self.who, ", ".join(found.unknown))
         return found
+
+    def kept(self, ch_names: Sequence[str]) -> Sequence[int]:
+        """Places of the channels that remain where those without a row are dropped; else all."""
+        if self.kind != "eeg" or self.on_unknown != "drop":
+            return range(len(ch_names))
+        return known_channels(ch_names, on_unknown="drop").kept
 
     def _length(self, n_times: int) -> int:
         """Samples of a window as whole patches."""

@@ -10,12 +10,13 @@ import pandas as pd
 
 from neurosig.core.errors import InputError
 
-__all__ = ["BANDS_HZ", "band_errors", "check_tokens", "usage_table"]
+__all__ = ["BANDS_HZ", "band_errors", "check_tokens", "count_flat", "usage_table"]
 
 # Hz, from the first to below the last
 BANDS_HZ: dict[str, tuple[float, float]] = {
     "delta": (0.5, 4.0), "theta": (4.0, 8.0), "alpha": (8.0, 13.0), "beta": (13.0, 30.0), "gamma": (30.0, 45.0),
 }  # fmt: skip
+_BLOCK = 64 << 20  # bytes looked at together
 
 
 def check_tokens(tokens: Any, n_codes: int, axes: Sequence[str]) -> np.ndarray:
@@ -38,17 +39,40 @@ def check_tokens(tokens: Any, n_codes: int, axes: Sequence[str]) -> np.ndarray:
     Raises
     ------
     InputError
-        If they are no integers, have other axes, or lie outside the vocabulary.
+        If they are no integers, have other axes, are of no window, or lie outside the vocabulary.
     """
     found = np.asarray(tokens)
     if found.dtype.kind not in "iu":
         raise InputError(f"expected tokens as integers, got {found.dtype}; transform gives them")
     if found.ndim != len(axes):
         raise InputError(f"expected tokens with the axes ({', '.join(axes)}), got shape {found.shape}")
-    if found.size and (found.min() < 0 or found.max() >= n_codes):
+    if not found.size:
+        raise InputError(f"expected tokens of at least one window, got shape {found.shape}")
+    if found.min() < 0 or found.max() >= n_codes:
         wrong = found.min() if found.min() < 0 else found.max()
         raise InputError(f"expected tokens from 0 to {n_codes - 1}, got {int(wrong)}: they are another tokenizer's")
     return found.astype(np.int64, copy=False)
+
+
+def count_flat(X: Any) -> int:
+    """How many channels of windows are constant: nothing was recorded there.
+
+    Parameters
+    ----------
+    X : array of shape (n, n_channels, n_times), memory map or Zarr array
+        Windows; those on disk are read in blocks.
+
+    Returns
+    -------
+    int
+        Pairs of a window and a channel. Of a single sample nothing is said.
+    """
+    n, n_channels, n_times = map(int, X.shape)
+    if n_times < 2:
+        return 0
+    step = max(1, _BLOCK // (8 * n_channels * n_times))
+    blocks = (np.asarray(X[start : start + step]) for start in range(0, n, step))
+    return sum(int((block.max(axis=2) == block.min(axis=2)).sum()) for block in blocks)
 
 
 def usage_table(levels: Iterable[tuple[Mapping[str, int], np.ndarray]], n_codes: int) -> pd.DataFrame:

@@ -66,6 +66,8 @@ class RecordingFacts:
         Windows that became tokens.
     n_bad : int
         Windows that were left out, for bad spans or samples that are no numbers.
+    n_flat : int
+        Channels of these windows that are constant: their tokens stand for no signal.
     n_incomplete : int
         Times that the signal ended within a window, which was left out.
     seconds_left : float
@@ -83,6 +85,7 @@ class RecordingFacts:
     key: str = ""
     n_windows: int = 0
     n_bad: int = 0
+    n_flat: int = 0
     n_incomplete: int = 0
     seconds_left: float = 0.0
     classes: tuple[str, ...] = ()
@@ -123,6 +126,7 @@ def read_head(place: Path) -> dict[str, Any]:
 
 def as_facts(kind: Any, stored: Mapping[str, Any], place: Path) -> Any:
     """What a group says of itself, as `StoreFacts` or `RecordingFacts`; `place` is for the error."""
+    stored = {"n_flat": 0, **stored}  # the first stores did not count these
     try:
         return kind(**{name: stored[name] for name in kind.__dataclass_fields__})
     except (KeyError, TypeError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.errors import InputError, UsageError
+from neurosig.core.trained_on import joined
 from neurosig.preprocessing.cleaning_sources import Source, sources_of, sources_of_dataset
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
     from neurosig.loaders.recordings import ReadOptions
 
-__all__ = ["HeldRecording", "named_sources", "whose_content"]
+__all__ = ["HeldRecording", "named_sources", "person_of", "whom", "whose_content"]
 
 _PIECE = 1 << 20  # samples hashed at once
 
@@ -39,6 +41,7 @@ class HeldRecording:
     session: str = "0"
     run: str = "0"
     recording: None = None
+    dataset: None = None
 
     @property
     def subject(self) -> str:
@@ -155,6 +158,25 @@ def whose_content(source: Source | HeldRecording) -> dict[str, Any]:
     return told
 
 
+def person_of(name: str, source: Source | HeldRecording) -> str:
+    """Whose a recording is that is called so: subject 1 of two datasets is two people, unless they share theirs."""
+    from neurosig.loaders.same_people import same_people
+
+    label = getattr(source, "label", None)
+    prefix = name.removesuffix(label) if label else ""
+    if prefix and source.dataset is not None:
+        prefix = f"{min(same_people(source.dataset))}_"
+    return f"{prefix}{source.subject}"
+
+
+def whom(sources: Iterable[Source | HeldRecording]) -> dict[str, Any] | None:
+    """Whose recordings these are: a layer of `neurosig.core.trained_on` for each dataset."""
+    layers: dict[str | None, set[str]] = {}
+    for source in sources:
+        layers.setdefault(source.dataset, set()).add(str(source.subject))
+    return joined([{"subjects": sorted(people), "dataset": dataset} for dataset, people in layers.items()])
+
+
 def _dataset(item: str | PathLike, data: str | Path | None) -> Any:
     """The dataset that a name, a manifest or a folder is; None for files and folders that belong to none."""
     from neurosig.loaders.manifest import list_manifests, open_dataset, read_manifest
@@ -190,4 +212,16 @@ def _of_files(items: list[Any], read: ReadOptions | None) -> list[Source]:
         files += [item.path for item in discover(path, by_task=True)] if path.is_dir() and len(paths) > 1 else [path]
     if paths:
         made += discover(files[0] if len(paths) == 1 else list(dict.fromkeys(files)), options=read, by_task=True)
-    return sources_of(made)
+    return [dataclasses.replace(source, dataset=_given_as(source, paths)) for source in sources_of(made)]
+
+
+def _given_as(source: Source, paths: Sequence[Path]) -> str | None:
+    """What a benchmark of the file or folder that was given calls it."""
+    from neurosig.loaders.recognise import adhoc_name
+
+    own = source.recording.path.resolve()  # type: ignore[union-attr]
+    for path in paths:
+        place = path.resolve()
+        if place == own or place in own.parents:
+            return adhoc_name(path)
+    return None

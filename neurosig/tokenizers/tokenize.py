@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -21,7 +22,7 @@ from neurosig.core.locks import exclusive
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.tokenizers.base import FORMAT, Tokenizer
-from neurosig.tokenizers.neurorvq_channels import known_channels
+from neurosig.tokenizers.quality import count_flat
 from neurosig.tokenizers.token_sources import named_sources, whose_content
 from neurosig.tokenizers.token_store import RecordingFacts, StoreFacts, TokenStore
 from neurosig.tokenizers.window_grid import BLOCK_BYTES, window_blocks, window_grid, window_labels
@@ -38,7 +39,7 @@ _WINDOW = 10.0  # seconds, where the tokenizer was fitted on nothing of one leng
 # what neither the weights nor these parameters change
 _NOT_TOKENS = (
     "max_epochs", "batch_size", "lr", "weight_decay", "betas", "warmup", "final_lr", "clip_norm", "validation",
-    "patience", "precision", "checkpoint", "buffer_bytes", "compile", "sfreq", "ch_names", "info", "device",
+    "patience", "checkpoint", "buffer_bytes", "compile", "sfreq", "ch_names", "info", "device",
     "random_state", "verbose", "resample",
 )  # fmt: skip
 
@@ -53,8 +54,9 @@ class TokenizedRecording:
         Name in the store.
     state : {"tokenized", "skipped", "failed"}
         Tokenized now; found from an earlier call; or not possible.
-    n_windows, n_bad, n_incomplete : int
-        Windows that became tokens, that were left out as bad, and stretches whose last window is incomplete.
+    n_windows, n_bad, n_flat, n_incomplete : int
+        Windows that became tokens, that were left out as bad, channels of windows that are constant, and stretches
+        whose last window is incomplete.
     seconds_left : float
         Signal in no window, in seconds.
     error : str
@@ -65,6 +67,7 @@ class TokenizedRecording:
     state: str
     n_windows: int = 0
     n_bad: int = 0
+    n_flat: int = 0
     n_incomplete: int = 0
     seconds_left: float = 0.0
     error: str = ""
@@ -135,6 +138,11 @@ def tokenize_recordings(
     NeurosigError
         If a worker was killed, most often for want of memory.
 
+    Warns
+    -----
+    UserWarning
+        If `window` is not that of the windows fitted on, or channels are constant in some windows.
+
     Examples
     --------
     >>> from neurosig.tokenizers import TFMTokenizer, TokenStore, tokenize_recordings
@@ -161,6 +169,7 @@ def tokenize_recordings(
     )  # fmt: skip
     _refuse_own_folder(sources, Path(out))
     store = TokenStore.create(out, facts)
+    tokenizer._warn_of_length(round(window * 1000), 1000.0)
     options = {
         "picks": None if picks is None else [str(name) for name in picks], "skip_bad": bool(skip_bad), "on_nan": on_nan,
     }  # fmt: skip
@@ -185,6 +194,12 @@ def tokenize_recordings(
             "a worker was stopped from outside, most often for want of memory; what is finished is stored: call again "
             "with fewer jobs to go on"
         ) from error
+    if flat := {name: done[name].n_flat for name in sources if done[name].n_flat}:
+        warnings.warn(
+            f"channels are constant in some windows, whose tokens stand for no signal: {sum(flat.values())} in "
+            f"{listed(flat)}; n_flat tells of each recording how many",
+            stacklevel=2,
+        )
     return [done[name] for name in sources]
 
 
@@ -230,7 +245,7 @@ def tokenizer_digest(tokenizer: Tokenizer) -> str:
     return digest(type(tokenizer).__name__, told, _fitted_channels(tokenizer), weights.hexdigest(), length=32)
 
 
-def channels_of(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Tokenizer | None = None) -> list[int]:
+def channels_of(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Any = None) -> list[int]:
     """Channels of a recording that are tokenized, in order.
 
     Parameters
@@ -239,7 +254,7 @@ def channels_of(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Tok
         The recording.
     picks : sequence of str, optional
         Wanted channels; other spellings of a name are the same channel.
-    tokenizer : Tokenizer, optional
+    tokenizer : SelfSupervisedEstimator, optional
         Wants those that it was fitted on, where `picks` is None and it does not take any.
 
     Returns
@@ -259,8 +274,8 @@ def channels_of(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Tok
         found = mne.pick_types(raw.info, meg=True, ref_meg=False, eeg=True, seeg=True, ecog=True, dbs=True)
         if not len(found):
             raise ChannelError(f"none of {len(raw.ch_names)} channels is of EEG, MEG or iEEG and not marked bad")
-        if getattr(tokenizer, "on_unknown", None) == "drop" and getattr(tokenizer, "kind", None) == "eeg":
-            found = found[list(known_channels([raw.ch_names[pick] for pick in found], on_unknown="drop").kept)]
+        if tokenizer is not None:
+            found = found[list(tokenizer._channels_kept([raw.ch_names[pick] for pick in found]))]
         return [int(pick) for pick in found]
     match = match_channels(raw.ch_names, wanted)
     if match.missing:
@@ -298,8 +313,8 @@ def finite_blocks(
             if not good.all() and on_nan == "raise":
                 first = grid.starts[numbers[~good][0]] / grid.sfreq
                 raise InputError(
-                    f"samples that are NaN or infinite in the window at {first:.2f} s; on_nan='skip' leaves such "
-                    "windows out"
+                    f"samples that are NaN or infinite in the window at {first:.2f} s; on_nan='skip' (--on-nan skip) "
+                    "leaves such windows out"
                 )
             numbers, X = numbers[good], X[good]
         if len(X):
@@ -329,13 +344,14 @@ def _tokenize_one(
             key, n_incomplete=grid.n_incomplete, seconds_left=grid.seconds_left,
         )  # fmt: skip
         blocks = finite_blocks(raw, grid, picks, options["on_nan"], block_bytes)
-        n_windows = 0
+        n_windows = n_flat = 0
         with store.write(name, facts, len(grid.starts)) as writer:
             for numbers, X in _counted(blocks, name, len(grid.starts), show):
-                tokens = tokenizer.transform(block_dataset(X, raw, picks))
+                tokens = tokenizer._tokens(block_dataset(X, raw, picks))
+                n_flat += count_flat(X)
                 writer.append(tokens, grid.starts[numbers] / grid.sfreq, None if labels is None else labels[numbers])
                 n_windows += len(numbers)
-            writer.counts["n_bad"] = grid.n_bad + len(grid.starts) - n_windows
+            writer.counts |= {"n_bad": grid.n_bad + len(grid.starts) - n_windows, "n_flat": n_flat}
         return _outcome(name, "tokenized", store)
     except MemoryError:
         return TokenizedRecording(name, "failed", error="not enough memory; use fewer jobs or a smaller batch_size")
@@ -362,7 +378,9 @@ def _counted(
 
 def _outcome(name: str, state: str, store: TokenStore) -> TokenizedRecording:
     facts = store.info(name)
-    return TokenizedRecording(name, state, facts.n_windows, facts.n_bad, facts.n_incomplete, facts.seconds_left)
+    return TokenizedRecording(
+        name, state, facts.n_windows, facts.n_bad, facts.n_flat, facts.n_incomplete, facts.seconds_left
+    )
 
 
 def _refuse_another(store: TokenStore, name: str, content: str) -> None:
@@ -381,7 +399,7 @@ def _own_window(tokenizer: Tokenizer) -> float:
     return float(n_times / sfreq) if n_times and sfreq else _WINDOW
 
 
-def _fitted_channels(tokenizer: Tokenizer) -> list[str] | None:
+def _fitted_channels(tokenizer: Any) -> list[str] | None:
     """Channels that it was fitted on, where it takes no others and their names are known."""
     spec = getattr(tokenizer, "spec_", None)
     if tokenizer.any_channels or spec is None or not hasattr(tokenizer, "n_features_in_"):

@@ -34,7 +34,7 @@ from neurosig.training.prepared import LearningPart, PreparedTrials
 from neurosig.training.settings import PRECISIONS, TrainingSettings
 from neurosig.training.stopping import make_rule
 
-__all__ = ["TrainingRecord", "WeightedLoss", "run_network", "train_network"]
+__all__ = ["TrainingRecord", "WeightedLoss", "full_precision", "products_in", "run_network", "train_network"]
 
 
 @dataclass(frozen=True)
@@ -176,9 +176,7 @@ class _Net(NeuralNet):
             module.eval()
 
     def _autocast(self):
-        if self.precision == "float32":
-            return contextlib.nullcontext()
-        return torch.autocast(torch.device(self.device).type, dtype=PRECISIONS[self.precision])
+        return products_in(self.precision, torch.device(self.device))
 
     def train_step(self, batch, **params):
         """One step without a closure, which mixed precision does not allow."""
@@ -187,7 +185,7 @@ class _Net(NeuralNet):
         self._zero_grad_optimizer()
         with self._autocast():
             output = self.module_(X)
-        loss = self.criterion_(_full(output), target)
+        loss = self.criterion_(full_precision(output), target)
         self.process.backward(self.scaler_.scale(loss))
         self.scaler_.unscale_(self.optimizer_)
         self.notify("on_grad_computed", named_parameters=self.module_.named_parameters(), batch=batch, training=True)
@@ -201,7 +199,7 @@ class _Net(NeuralNet):
         module = self.module_ if self.average is None else self.stepped(self.deciding_module)
         module.eval()
         with torch.no_grad(), self._autocast():
-            output = _full(module(X))
+            output = full_precision(module(X))
         return {"loss": self.criterion_(output, target), "y_pred": output}
 
 
@@ -209,9 +207,18 @@ def _as_it_is(module: nn.Module) -> nn.Module:
     return module
 
 
-def _full(output: torch.Tensor) -> torch.Tensor:
-    """Outputs of half precision as float32; a network that computes in float64 keeps its digits."""
-    return output if output.dtype == torch.float64 else output.float()
+def products_in(precision: str, device: torch.device) -> Any:
+    """A context in which products are computed in a type of `PRECISIONS`."""
+    if precision not in PRECISIONS:
+        raise UsageError(f"precision must be one of {', '.join(map(repr, PRECISIONS))}, got {precision!r}")
+    if precision == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=PRECISIONS[precision])
+
+
+def full_precision(output: torch.Tensor) -> torch.Tensor:
+    """Numbers of half precision as float32; those of float64, integers and complex numbers as they are."""
+    return output.float() if output.dtype in (torch.bfloat16, torch.float16) else output
 
 
 def train_network(
@@ -384,11 +391,8 @@ def run_network(
         Outputs.
     """
     device = torch.device("cpu") if device is None else device
-    cast = contextlib.nullcontext()
-    if precision != "float32":
-        cast = torch.autocast(device.type, dtype=PRECISIONS[precision])  # type: ignore[assignment]
     outputs = []
-    with torch.inference_mode(), cast:
+    with torch.inference_mode(), products_in(precision, device):
         for X, _ in batches:
-            outputs.append(_full(module(X)).cpu())
+            outputs.append(full_precision(module(X)).cpu())
     return torch.cat(outputs).numpy()

@@ -1,5 +1,6 @@
 """Folders of what was trained: sums of weights, whom they have seen, parameters that do not exist."""
 
+import dataclasses
 import hashlib
 import json
 
@@ -9,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from neurosig.core.errors import ChecksumError, StorageError, UsageError
 from neurosig.core.pretrained import PretrainedFormat, check_params
-from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on
+from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on, trained_further
 
 FORMAT = PretrainedFormat("test-format", 1, "test")
 ARRAYS = {"weight": np.arange(12, dtype=np.float32).reshape(3, 4)}
@@ -41,7 +42,10 @@ def test_folders_of_before_have_no_sum_and_are_read(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     del config["sha256"]
     (folder / "config.json").write_text(json.dumps(config))
-    np.testing.assert_array_equal(FORMAT.read_arrays(folder)["weight"], ARRAYS["weight"])
+    earlier = dataclasses.replace(FORMAT, unsummed=True)
+    np.testing.assert_array_equal(earlier.read_arrays(folder)["weight"], ARRAYS["weight"])
+    with pytest.raises(ChecksumError, match="does not say the SHA-256"):
+        FORMAT.read_arrays(folder)
 
 
 def test_whom_weights_have_seen_lies_beside_them(tmp_path):
@@ -77,3 +81,12 @@ def test_unknown_parameters_are_named():
         check_params(Ridge, {"alhpa": 1.0})
     with pytest.raises(UsageError, match=r"Ridge has no parameter 'zzz'; it has alpha, .*tol"):
         check_params(Ridge, {"zzz": 1.0})
+
+
+def test_what_was_trained_further_has_seen_those_before_too():
+    ann, bob = ({"subjects": [name], "dataset": "lab"} for name in ("ann", "bob"))
+    assert [layer["subjects"] for layer in layers_of(trained_further(ann, [bob]))] == [["ann"], ["bob"]]
+    unknown, *rest = trained_further(None, [bob])["before"]
+    assert unknown is None and [layer["subjects"] for layer in rest] == [["bob"]]
+    assert trained_further(None, [None]) is None
+    assert trained_further(ann, [None])["before"] == [None]

@@ -340,8 +340,8 @@ def test_recordings_on_disk():
 def test_what_has_seen_a_person_is_not_tested_on_them():
     seen = DummyClassifier().fit(np.zeros((2, 1)), [0, 1])
     recording = bursts(240)
-    seen.trained_on_ = {"subjects": [recording.subject], "data": [], "dataset": None, "before": []}
-    pipelines, options = {"p": FrozenEstimator(seen)}, {"window": 1.0, "step": 0.5, "processing": TASK}
+    seen.trained_on_ = {"subjects": [recording.subject], "data": [], "dataset": "own", "before": []}
+    pipelines, options = {"p": FrozenEstimator(seen)}, {"window": 1.0, "step": 0.5, "processing": TASK, "name": "own"}
     with pytest.raises(LeakageError, match=r"'p': a fitted DummyClassifier .* was trained on subject .*allow_seen"):
         pseudo_online(pipelines, [recording], **options)
     assert "as was asked for" in pseudo_online(pipelines, [recording], allow_seen=True, **options).about["warnings"][0]

@@ -12,7 +12,8 @@ from sklearn.pipeline import make_pipeline
 
 from neurosig import benchmark
 from neurosig.core.errors import LeakageError, StorageError
-from neurosig.evaluation.seen import people_of, person_digest, pretrained_parts
+from neurosig.core.trained_on import as_trained_on, layers_of
+from neurosig.evaluation.seen import Part, check_parts, people_of, person_digest, pretrained_parts
 from neurosig.evaluation.trained import train
 
 
@@ -89,9 +90,44 @@ def test_people_before_count_and_strangers_with_a_name_are_told(toy, tmp_path):
     prefixed = weights(tmp_path / "b", subjects=["toy_2"])
     with pytest.raises(LeakageError, match="subject 2, tested here"):
         benchmark({"tuned": Tuned(prefixed)}, data)
+    nameless = weights(tmp_path / "d", subjects=["1", "7"])
+    told = benchmark({"tuned": Tuned(nameless)}, data).meta["warnings"]
+    assert any(
+        "trained on people called 1, as some tested here are; whether they are the same" in line for line in told
+    )
     other = weights(tmp_path / "c", subjects=["1", "2"], dataset="other")
     told = benchmark({"tuned": Tuned(other)}, data).meta["warnings"]
     assert any("people of another dataset who are called 1, 2 as well" in line for line in told)
+
+
+def test_datasets_of_the_same_people_are_one_to_this(tmp_path):
+    """What was trained on recordings is not tested on trials that were cut from them, whoever cut them."""
+    for trained, tested in [
+        ("eegmmidb", "eegmmidb-trials"), ("eegmmidb-trials", "PhysionetMI"), ("PhysionetMotorImagery", "eegmmidb"),
+        ("eegmat", "eegmat-edf"), ("Lee2019_MI", "Lee2019-ERP"),
+    ]:  # fmt: skip
+        for told in ({"subjects": ["1"], "dataset": trained}, {"subjects": [f"{trained}_1"]}):
+            (part,) = pretrained_parts(Tuned(weights(tmp_path / "weights", **told)))
+            with pytest.raises(LeakageError, match="trained on subject 1, tested here"):
+                check_parts("tuned", [part], {"1": None, "2": None}, tested, False, "allow it")
+            (line,) = check_parts("tuned", [part], {"1": None}, "Cho2017", False, "") or [""]
+            assert ("people of another dataset" in line) == ("dataset" in told)
+    part = Part("pretrained", "w", as_trained_on({"subjects": ["1"], "dataset": "mine"}), None)
+    with pytest.raises(LeakageError):
+        check_parts("tuned", [part], {"1": None}, "cut", False, "allow it", kin=["mine"])
+
+
+def test_all_that_a_frozen_pipeline_holds_tells_whom_it_has_seen():
+    first, inner, last = (LogisticRegression().fit(np.eye(2), [0, 1]) for _ in range(3))
+    inner.trained_on_ = as_trained_on({"subjects": ["1"], "dataset": "toy"})
+    first.tokenizer_ = inner
+    (part,) = pretrained_parts(FrozenEstimator(make_pipeline(first, last)))
+    assert list(layers_of(part.trained_on))[1:] == [inner.trained_on_, None]  # the last learned from nobody knows whom
+    last.trained_on_ = as_trained_on({"subjects": ["2"], "dataset": "toy"})
+    (part,) = pretrained_parts(FrozenEstimator(make_pipeline(FrozenEstimator(first), last)))
+    assert list(layers_of(part.trained_on))[1:] == [inner.trained_on_, last.trained_on_]
+    with pytest.raises(LeakageError, match="subjects 1, 2, tested"):
+        check_parts("p", [part], dict.fromkeys("123"), "toy", False, "allow it")
 
 
 def test_what_is_not_known_is_said(toy, tmp_path):

@@ -21,6 +21,7 @@ from neurosig.evaluation.estimates import estimate_scores, pooled_folds
 from neurosig.evaluation.trained import TrainedPipeline, train
 from neurosig.loaders.manifest import open_dataset
 from neurosig.loaders.simulated import simulate_eeg, simulate_recordings
+from neurosig.models import NeuroRVQClassifier, TFMClassifier
 
 PROCESSING = {"tmin": 0.5, "tmax": 2.5, "fmin": 8.0, "fmax": 32.0}
 EVENTS = ["left_hand", "right_hand"]
@@ -59,6 +60,29 @@ def signals(folder, trained):
 
 def numbers(decoded):
     return decoded.table[[f"p_{name}" for name in decoded.classes]].to_numpy()
+
+
+@pytest.mark.parametrize("name", ["TFM", "NeuroRVQ"])
+def test_classifiers_of_tokens_decode_after_storage_as_before(folder, files, tmp_path, name):
+    tiny = {"n_codes": 8, "emb_size": 8, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
+            "max_epochs": 1}  # fmt: skip
+    small = {"encoder_params": {"depth": 1, "n_heads": 2}, "mtp_epochs": 1, "max_epochs": 1, "device": "cpu"}
+    classifier = {
+        "TFM": TFMClassifier(tokenizer_params=tiny, **small),
+        "NeuroRVQ": NeuroRVQClassifier(
+            patch_size=40,
+            depth=1,
+            n_heads=2,
+            options={"n_filters": 2, "n_groups": 1},
+            resample=True,
+            max_epochs=1,
+            on_unknown="drop",
+            device="cpu",
+        ),
+    }[name]
+    model = train(open_dataset(folder, **PROCESSING), classifier, folds=None)
+    loaded = TrainedPipeline.load(model.save(tmp_path / "model"))
+    np.testing.assert_array_equal(numbers(loaded.decode(files[0])), numbers(model.decode(files[0])))
 
 
 def rewrite(file, path, change=None, fmt="double"):

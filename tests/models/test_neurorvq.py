@@ -12,6 +12,7 @@ from sklearn.model_selection import cross_val_score
 
 from neurosig.core.errors import ChannelError, ChecksumError, InputError, StorageError, UsageError
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.core.trained_on import layers_of
 from neurosig.models import NetClassifier, NeuroRVQClassifier, NeuroRVQEmbedder, NeuroRVQEncoder
 from neurosig.tokenizers import NeuroRVQTokenizer
 from neurosig.training.checkpoint import Checkpoint
@@ -138,6 +139,16 @@ def test_whom_the_tokenizer_has_seen_the_embedder_has_seen(tmp_path):
     seen = NeuroRVQEmbedder.from_pretrained(tmp_path / "embedder").trained_on_
     assert seen["subjects"] == ["bob", "eve"]
     assert [layer["subjects"] for layer in seen["before"]] == [["ann"]]
+    arrays = _embedder(earlier, max_epochs=1).fit(_windows())
+    assert arrays.trained_on_["before"] == [None, earlier.trained_on_]
+    fewer = {"max_epochs": 1, "sfreq": 200.0, "ch_names": NAMES, "unit": "uV", "device": "cpu", "random_state": 0}
+    tuned = NeuroRVQClassifier(str(tmp_path / "embedder"), **fewer).fit(_windows(), np.arange(12) % 2)
+    assert [layer and layer["subjects"] for layer in layers_of(tuned.trained_on_)] == [
+        [],
+        None,
+        ["bob", "eve"],
+        ["ann"],
+    ]
 
 
 def test_an_interrupted_pretraining_ends_in_the_same_bits(tokenizer, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import torch
 
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.models import NeuroRVQEncoder
-from neurosig.models.neurorvq_finetuning import layer_decay_groups
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining, prediction_losses, random_masks
 
 SMALL = {"patch_size": 40, "depth": 2, "n_heads": 4}
@@ -117,34 +116,38 @@ def test_masks_that_cannot_be(mask, message):
         random_masks(2, 1)
 
 
+def _rates(encoder, decay, per="tensor"):
+    published = encoder.published_names()
+    return {published[name]: rate for name, rate in encoder.learning_rates(decay, per).items()}
+
+
 def test_learning_rates_by_layer():
     encoder = _encoder(n_outputs=3)
-    groups = layer_decay_groups(encoder, lr=1.0, decay=0.9)
     names = list(encoder.to_reference())
-    assert [group["name"] for group in groups] == names
+    assert list(encoder.published_names().values()) == names
+    rates = _rates(encoder, 0.9)
     n = len(names)
     wanted = [1.0 if name.startswith(("fc_norm.", "head.")) else 0.9 ** (n - i) for i, name in enumerate(names)]
-    np.testing.assert_allclose([group["lr"] for group in groups], wanted)
-    blocks = {group["name"]: group["lr"] for group in layer_decay_groups(encoder, lr=1.0, decay=0.9, per="block")}
+    np.testing.assert_allclose([rates[name] for name in names], wanted)
+    assert set(encoder.learning_rates(0.9)) == {name for name, _ in encoder.named_parameters()}  # each once
+    blocks = _rates(encoder, 0.9, "block")
     assert blocks["head.weight"] == 1
     assert blocks["blocks.1.norm1.weight"] == pytest.approx(0.9)
     assert blocks["blocks.0.attn.proj.bias"] == pytest.approx(0.81)
     assert blocks["patch_embed.conv1_1.weight"] == blocks["cls_token"] == pytest.approx(0.729)
-    only = layer_decay_groups(encoder, head_only=True)
-    assert {group["name"] for group in only} == {"fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"}
-    assert {id(p) for group in only for p in group["params"]} == {id(p) for p in encoder.head_parameters()}
-    torch.optim.AdamW(groups)  # no parameter twice
-    with pytest.raises(UsageError, match="needs an encoder with a classifier"):
-        layer_decay_groups(_encoder())
+    own = dict(encoder.named_parameters())
+    heads = {id(own[name]) for name, rate in encoder.learning_rates(0.9).items() if rate == 1}
+    assert heads == {id(p) for p in encoder.head_parameters()}
     with pytest.raises(UsageError, match="per must be"):
-        layer_decay_groups(encoder, per="layer")
+        encoder.learning_rates(0.9, "layer")
 
 
 def test_published_sizes():
-    groups = layer_decay_groups(NeuroRVQEncoder(ch_names=NAMES, n_outputs=2))
-    assert len(groups) == 275
-    assert groups[0]["lr"] == pytest.approx(5e-4 * 0.975**275)
-    backbone = [p.numel() for group in groups[:-4] for p in group["params"]]
+    encoder = NeuroRVQEncoder(ch_names=NAMES, n_outputs=2)
+    rates = _rates(encoder, 0.975)
+    assert len(rates) == 275
+    assert min(rates.values()) == rates[next(iter(encoder.published_names().values()))] == pytest.approx(0.975**275)
+    backbone = [p.numel() for name, p in encoder.named_parameters() if name.startswith("backbone.")]
     assert (len(backbone), sum(backbone)) == (271, 5_870_688)
 
 
@@ -169,6 +172,8 @@ def test_weights_of_another_head_start_a_new_one_and_the_log_says_so(caplog):
         (lambda state: state.update(what=torch.zeros(1)), "left over: what"),
         (lambda state: state.update({"head_pre_3.weight": torch.zeros(2, 40)}), r"head_pre_3.weight: expected shape"),
         (lambda state: state.pop("head_pre_8.bias"), "there is no head_pre_8.bias"),
+        (lambda state: state["head_pre_2.weight"].fill_(torch.nan), "head_pre_2.weight is not finite"),
+        (lambda state: state["head_pre_5.bias"].fill_(torch.inf), "head_pre_5.bias is not finite"),
         (lambda state: [state.pop(f"head_pre_8.{kind}") for kind in ("weight", "bias")], "for 4 scales, got 7"),
         (lambda state: state.pop("norm_pre.bias"), "missing: norm_pre.bias"),
     ],

@@ -12,10 +12,11 @@ from sklearn.model_selection import cross_val_score
 from torch.nn import functional
 
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
+from neurosig.core.trained_on import as_trained_on, layers_of
 from neurosig.models import TFMBIOT, NetClassifier, TFMClassifier, TFMEncoder, TFMLaBraM
 from neurosig.models.tfm_losses import TokenClassLoss
 from neurosig.models.tfm_mtp import learn_masked_tokens
-from neurosig.nn.losses import classification_loss
+from neurosig.nn.losses import focal_loss
 from neurosig.tokenizers import TFMTokenizer, TFMTokenizerModule
 from neurosig.training.checkpoint import Checkpoint
 
@@ -249,10 +250,12 @@ class TestLosses:
     def test_they_are_the_published_ones_on_the_difference(self):
         rng = torch.Generator().manual_seed(0)
         outputs, y = torch.randn(9, 2, generator=rng), torch.arange(9) % 2
-        one = (outputs[:, 1] - outputs[:, 0])[:, None]
-        for kind in ("bce", "focal"):
-            np.testing.assert_allclose(TokenClassLoss(kind)(outputs, y).mean(), classification_loss(one, y, kind))
-        wanted = classification_loss(outputs, y, "label_smoothing")
+        one = outputs[:, 1] - outputs[:, 0]
+        np.testing.assert_allclose(TokenClassLoss("focal")(outputs, y).mean(), focal_loss(one, y))
+        wanted = torch.nn.functional.softplus(torch.where(y == 1, -1, 1) * one)  # minus the logarithm of p
+        np.testing.assert_allclose(TokenClassLoss("bce")(outputs, y), wanted, rtol=1e-6)
+        log_p = outputs.log_softmax(dim=1)
+        wanted = -(0.9 * log_p[torch.arange(len(y)), y] + 0.1 * log_p.mean(dim=1)).mean()
         np.testing.assert_allclose(TokenClassLoss("cross_entropy")(outputs, y).mean(), wanted, rtol=1e-6)
         # without smoothing the cross-entropy of two outputs is the binary one of their difference
         smooth = TokenClassLoss("cross_entropy", smoothing=0.0)(outputs, y)
@@ -355,6 +358,20 @@ class TestKeeping:
         assert "neurosig.models.TFMClassifier.from_pretrained" in card
         assert "classes: rest, wave" in card
         assert "# Its tokenizer" in card
+
+    def test_whom_the_pretrained_parts_have_seen_it_has_seen(self, tokenizer, tmp_path):
+        earlier = clone(tokenizer).fit(waves()[0])
+        earlier.trained_on_ = as_trained_on({"subjects": ["ann"], "dataset": "lab"})
+        first = classifier(pretrained=earlier, max_epochs=1).fit(*waves())
+        folder = first.save_pretrained(tmp_path / "first")
+        second = classifier(pretrained=str(folder), max_epochs=1).fit(*waves())
+        for model in (first, second):
+            told = list(layers_of(model.trained_on_))
+            assert told[-1]["subjects"] == ["ann"] and None in told  # whose these arrays are is not known
+
+    def test_a_rate_is_not_taken_from_the_tokenizer(self, tokenizer):
+        with pytest.raises(UsageError, match="TFMClassifier needs the sampling rate of the signals: pass sfreq="):
+            classifier(pretrained=tokenizer, sfreq=None).fit(*waves())
 
     def test_a_fresh_process_decides_alike(self, fitted, tmp_path):
         X, _ = waves()

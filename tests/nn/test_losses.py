@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from neurosig.core.errors import InputError, UsageError
-from neurosig.nn.losses import classification_loss, focal_loss
+from neurosig.nn.losses import focal_loss
 
 
 def test_focal_loss_is_its_formula():
@@ -33,28 +32,3 @@ def test_focal_loss_of_large_logits(size):
 def test_gradients():
     logits = torch.randn(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda z: focal_loss(z, torch.tensor([0, 1, 1, 0, 1, 0])), logits)
-
-
-def test_each_kind():
-    logits, y = torch.randn(8, 1), torch.arange(8) % 2
-    torch.testing.assert_close(classification_loss(logits, y, "focal"), focal_loss(logits[:, 0], y))
-    torch.testing.assert_close(
-        classification_loss(logits, y, "bce"), functional.softplus(torch.where(y == 1, -1, 1) * logits[:, 0]).mean()
-    )
-    many, classes = torch.randn(8, 5), torch.arange(8) % 5
-    log_p = many.log_softmax(dim=1)
-    wanted = -(0.9 * log_p[torch.arange(8), classes] + 0.1 * log_p.mean(dim=1)).mean()
-    torch.testing.assert_close(classification_loss(many, classes, "label_smoothing"), wanted)
-
-
-@pytest.mark.parametrize(
-    ("logits", "y", "kind", "error", "message"),
-    [
-        ((4, 2), (4,), "mse", UsageError, "the loss is one of 'label_smoothing', 'bce', 'focal', got 'mse'"),
-        ((4, 2), (4,), "focal", InputError, "takes one output for two classes, got 2: set n_outputs=1"),
-        ((4, 2), (3,), "label_smoothing", InputError, r"expected logits \(n, n_outputs\) and y \(n,\)"),
-    ],
-)
-def test_what_does_not_fit_is_named(logits, y, kind, error, message):
-    with pytest.raises(error, match=message):
-        classification_loss(torch.zeros(logits), torch.zeros(y), kind)

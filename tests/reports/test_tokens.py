@@ -51,6 +51,14 @@ def report(tmp_path, **options):
     return words(token_report(PeakTokenizer(), X, y, groups=people, path=tmp_path / "tokens.html"))
 
 
+def test_the_page_says_what_the_reconstruction_was_told(analysis, page, tmp_path):
+    assert "It was told" not in words(page)
+    table = analysis.reconstruction.copy()
+    table.attrs["beside_tokens"] = "how loud it is"
+    told = write_token_report(replace(analysis, reconstruction=table), tmp_path / "told.html")
+    assert "It was told of each window, which its tokens do not say, how loud it is." in words(told)
+
+
 def test_the_page_says_what_was_found(analysis, page):
     outline = Outline(page.read_text())
     assert outline.unordered == [] and outline.stack == [] and len(set(outline.ids)) == len(outline.ids)

@@ -281,6 +281,14 @@ class TestReports:
         assert table["n_used"].tolist() == [len(np.unique(tokens))]
         with pytest.raises(InputError, match="from 0 to 15, got 16"):
             fitted.codebook_usage(np.full((1, 1, 2), 16))
+        for signals in ((100 * noise(2)).astype(np.int16), tokens.astype(np.int32)):
+            with pytest.raises(InputError, match="may be tokens or signals"):
+                fitted.codebook_usage(signals)
+
+    def test_names_are_those_of_the_tokens_of_a_window_like_those_fitted_on(self, fitted, tokenizer):
+        assert len(fitted.get_feature_names_out()) == fitted.transform(noise(1))[0].size
+        with pytest.raises(UsageError, match="no one set of channels"):
+            tokenizer.get_feature_names_out()
 
     def test_usage_in_closed_form(self):
         table = usage_table([({"level": 0}, np.array([0, 0, 1, 1])), ({"level": 1}, np.array([2, 2, 2]))], 4)

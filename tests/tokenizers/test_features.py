@@ -1,5 +1,7 @@
 """Features of tokens are what they are said to be, and a pretrained tokenizer stays as it is."""
 
+import weakref
+
 import numpy as np
 import pytest
 from peak_tokenizer import rhythms
@@ -51,7 +53,7 @@ def assert_same_state(tokenizer, before):
 
 
 def test_histogram_is_the_share_of_each_token(X, tokenizer):
-    features = TokenFeatures(tokenizer, kind="histogram").fit(X[:10])
+    features = TokenFeatures(tokenizer, kind="histogram", sfreq=200.0).fit(X[:10])
     found = features.transform(X)
     tokens = tokenizer.transform(X)
     assert found.dtype == np.float32 and found.shape == (16, len(features.codes_))
@@ -66,7 +68,9 @@ def test_histogram_is_the_share_of_each_token(X, tokenizer):
 
 
 def test_histogram_over_all_channels_and_codebooks(X, residual):
-    features = TokenFeatures(residual, kind="histogram", per_channel=False, min_count=20, max_codes=3).fit(X)
+    features = TokenFeatures(residual, kind="histogram", per_channel=False, min_count=20, max_codes=3, sfreq=200.0).fit(
+        X
+    )
     tokens = residual.transform(X)
     books = list(split_codebooks(tokens, residual))
     found = features.transform(X)
@@ -84,7 +88,7 @@ def test_histogram_over_all_channels_and_codebooks(X, residual):
 
 @pytest.mark.parametrize("pool", ["mean", "mean_std", "max", "none"])
 def test_embeddings_are_pooled_over_frames(X, tokenizer, pool):
-    features = TokenFeatures(tokenizer, pool=pool).fit(X)
+    features = TokenFeatures(tokenizer, pool=pool, sfreq=200.0).fit(X)
     latents = tokenizer.embed(X)  # (n, channels, frames, size)
     expected = {
         "mean": [latents.mean(axis=2)],
@@ -104,11 +108,36 @@ def test_embeddings_are_pooled_over_frames(X, tokenizer, pool):
         assert features.transform(X[..., :300]).shape == found.shape
 
 
+def test_embeddings_are_pooled_before_the_next_batch_is_there(X, tokenizer, monkeypatch):
+    alive, most = 0, 0
+    each_batch = type(tokenizer)._each_batch
+
+    def watched(self, *args):
+        nonlocal alive, most
+        for values in each_batch(self, *args):
+            alive += 1
+            most = max(most, alive)
+            weakref.finalize(values, gone)
+            yield values
+            del values
+
+    def gone():
+        nonlocal alive
+        alive -= 1
+
+    features = TokenFeatures(tokenizer, sfreq=200.0).fit(X)
+    whole = features.transform(X)
+    monkeypatch.setattr(type(tokenizer), "_each_batch", watched)
+    monkeypatch.setattr(tokenizer, "batch_size", 3)
+    np.testing.assert_allclose(features.transform(X), whole, atol=1e-6)
+    assert most <= 2  # of six: one that is pooled, and one that has just come
+
+
 def test_embeddings_of_scales(X, residual):
     latents = residual.embed(X)  # (n, scales, channels, patches, size)
-    found = TokenFeatures(residual).fit_transform(X)
+    found = TokenFeatures(residual, sfreq=200.0).fit_transform(X)
     np.testing.assert_allclose(found, latents.mean(axis=3).transpose(0, 2, 1, 3).reshape(16, -1), atol=1e-6)
-    features = TokenFeatures(residual, per_channel=False, kind="both").fit(X)
+    features = TokenFeatures(residual, per_channel=False, kind="both", sfreq=200.0).fit(X)
     names = features.get_feature_names_out()
     assert names[5] == "scale1_feature1_mean" and names[-1].startswith("scale3_level1_token")
     np.testing.assert_allclose(features.transform(X)[:, 5], latents[:, 1, :, :, 1].mean(axis=(1, 2)), atol=1e-6)
@@ -122,14 +151,14 @@ def test_a_pretrained_tokenizer_is_never_fitted(X, tokenizer, how, tmp_path):
         given = FrozenEstimator(tokenizer)
     if how == "folder":
         given = str(tokenizer.save_pretrained(tmp_path / "tokenizer"))
-    features = TokenFeatures(given, kind="both", device="cpu")
+    features = TokenFeatures(given, kind="both", device="cpu", sfreq=200.0)
     features = clone(clone(features)) if how == "cloned" else features
     other = rhythms(np.full((8, 3), 30), n_times=500, seed=1)
     features.fit(other)
     assert_same_state(features.tokenizer_, before)
     assert_same_state(tokenizer, before)
     np.testing.assert_allclose(
-        features.transform(X), TokenFeatures(tokenizer, kind="both").fit(other).transform(X), atol=1e-6
+        features.transform(X), TokenFeatures(tokenizer, kind="both", sfreq=200.0).fit(other).transform(X), atol=1e-6
     )
 
 
@@ -152,15 +181,17 @@ def test_arrays_at_another_rate_are_told_by_their_rate(tokenizer):
     slow = rhythms(np.full((6, 3), 20), n_times=400)[..., ::2]  # 100 Hz
     by_rate = TokenFeatures(tokenizer, sfreq=100.0).fit(slow).transform(slow)
     by_info = TokenFeatures(tokenizer, info=INFO.replace(sfreq=100.0)).fit(slow).transform(slow)
-    as_fitted = TokenFeatures(tokenizer).fit(slow).transform(slow)  # what nobody tells is as it was fitted on
+    as_fitted = TokenFeatures(tokenizer, sfreq=200.0).fit(slow).transform(slow)
     np.testing.assert_allclose(by_rate, by_info, atol=1e-5)
     assert np.abs(by_rate - as_fitted).max() > 0.01
+    with pytest.raises(UsageError, match=r"TokenFeatures needs the sampling rate of the signals.*sfreq="):
+        TokenFeatures(tokenizer).fit(slow)
 
 
 def test_a_linear_probe_reads_rhythms(tokenizer):
     y = np.tile(["slow", "fast"], 20)
     X = rhythms(np.where(y == "slow", 8, 45)[:, np.newaxis].repeat(3, axis=1), n_times=500, seed=5)
-    probe = make_pipeline(TokenFeatures(tokenizer), StandardScaler(), LogisticRegression())
+    probe = make_pipeline(TokenFeatures(tokenizer, sfreq=200.0), StandardScaler(), LogisticRegression())
     assert cross_val_score(probe, X, y, cv=4).min() == 1.0
 
 
@@ -171,10 +202,10 @@ def test_a_benchmark_tells_what_it_knows_and_leaves_the_tokenizer_alone(tokenize
 
 
 def test_names_alone_are_compared_with_those_fitted_on(X, residual):
-    found = TokenFeatures(residual, ch_names=["C3", "Cz", "C4"]).fit(X).transform(X)
-    np.testing.assert_array_equal(found, TokenFeatures(residual).fit(X).transform(X))
+    found = TokenFeatures(residual, ch_names=["C3", "Cz", "C4"], sfreq=200.0).fit(X).transform(X)
+    np.testing.assert_array_equal(found, TokenFeatures(residual, sfreq=200.0).fit(X).transform(X))
     with pytest.raises(ChannelError, match="expected the channels"):
-        TokenFeatures(residual, ch_names=["C4", "Cz", "C3"]).fit(X)
+        TokenFeatures(residual, ch_names=["C4", "Cz", "C3"], sfreq=200.0).fit(X)
 
 
 def test_stored_results_are_keyed_by_what_a_fitted_tokenizer_has_learned(X, tokenizer, tmp_path):
@@ -218,4 +249,4 @@ def test_wrong_parameters_are_refused(X, params, error, message):
 
 def test_what_is_too_rare_is_said(X, tokenizer):
     with pytest.raises(InputError, match="no token occurs 10000 times"):
-        TokenFeatures(tokenizer, kind="histogram", min_count=10_000).fit(X)
+        TokenFeatures(tokenizer, kind="histogram", min_count=10_000, sfreq=200.0).fit(X)

@@ -96,6 +96,7 @@ def test_another_rate_is_refused_or_resampled(fitted):
     )
 
 
+@pytest.mark.filterwarnings("ignore:windows of .* s are tokenized by")
 def test_windows_are_whole_patches(fitted):
     X = _windows(n_times=210, seed=3)
     np.testing.assert_array_equal(fitted.transform(X), fitted.transform(X[..., 10:]))  # the newest are kept
@@ -224,6 +225,10 @@ def test_inference_changes_nothing(fitted):
     np.testing.assert_array_equal(fitted.transform(X[::-1])[::-1], tokens)
 
 
+def test_names_are_those_of_the_tokens_of_a_window_like_those_fitted_on(fitted):
+    assert len(fitted.get_feature_names_out()) == fitted.transform(_windows(1))[0].size
+
+
 def test_embeddings_are_the_sums_of_the_codes(fitted):
     X = _windows(seed=1)
     tokens, codes = fitted.transform(X), [
@@ -244,6 +249,7 @@ def test_the_report_is_that_of_the_reconstruction(fitted):
     error = (np.abs(first - second)[..., alpha] ** 2).sum() / (np.abs(first)[..., alpha] ** 2).sum()
     report = fitted.reconstruction_report(X)
     assert report.loc["alpha", "nmse"] == pytest.approx(error, rel=1e-4)
+    assert report.attrs["beside_tokens"].startswith("how loud it is")  # as statistics are handed over above
     assert np.isnan(report.loc["delta", "nmse"])  # no bin of a patch of 0.2 s lies there
 
 
@@ -251,13 +257,17 @@ def test_a_flat_channel_and_a_flat_window_get_tokens(fitted):
     X = _windows(seed=1)
     X[:, 1] = 3.0
     X[0] = 0.0
-    tokens = fitted.transform(X)
+    with pytest.warns(UserWarning, match="8 of 18 channels of windows are constant"):
+        tokens = fitted.transform(X)
     assert np.isfinite(fitted.inverse_transform(tokens, fitted.statistics(X))).all()
-    np.testing.assert_array_equal(tokens, fitted.transform(X))
+    with pytest.warns(UserWarning, match="are constant"):
+        np.testing.assert_array_equal(tokens, fitted.transform(X))
 
 
 def test_foreign_tokens_and_statistics_are_refused(fitted):
     tokens = fitted.transform(_windows())
+    with pytest.raises(InputError, match="expected tokens of at least one window"):
+        fitted.inverse_transform(tokens[:0])
     for wrong, message in (
         (tokens + 16, "tokens from 0 to 15, got 31|tokens from 0 to 15"),
         (tokens.astype(float), "tokens as integers"),

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from neurosig.nn.residual_quantize import averaged_usage
 from neurosig.tokenizers.neurorvq_channels import spatial_positions, temporal_positions
 from neurosig.tokenizers.neurorvq_module import NeuroRVQTokenizerModule
 
@@ -122,12 +121,13 @@ def test_gradients(golden, run):
     assert not without & set(names)
 
 
-def test_evaluation_is_pure_and_the_published_side_effect_a_function(golden):
+def test_evaluation_changes_nothing_where_the_published_moves_its_counts(golden):
     module = NeuroRVQTokenizerModule.from_reference(_weights(golden), ch_names=golden["channels"].tolist())
     before = {name: value.clone() for name, value in module.state_dict().items()}
     out = module(torch.from_numpy(golden["input"]))
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
-    usage = averaged_usage(torch.from_numpy(golden["sd/quantize_1.layers.0.cluster_size"]), out.tokens[:, 0, 0])
+    usage = torch.from_numpy(golden["sd/quantize_1.layers.0.cluster_size"])
+    usage = 0.99 * usage + 0.01 * torch.bincount(out.tokens[:, 0, 0].flatten(), minlength=len(usage))
     _close(usage, golden["out/cluster_size_q1_l0_after_eval_forward"])
 
 

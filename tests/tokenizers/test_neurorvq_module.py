@@ -250,6 +250,14 @@ def test_tokens_that_cannot_be(module):
         ),
         (lambda state: state["decoder.cls_token"].fill_(torch.nan), "not finite: decoder.cls_token"),
         (
+            lambda state: state["quantize_1.layers.0.embedding.embed_avg"].fill_(torch.inf),
+            "not finite: quantize_1.layers.0.embedding.embed_avg",
+        ),
+        (
+            lambda state: state.update({"quantize_2.layers.1.embedding.cluster_size": torch.zeros(3)}),
+            r"shapes: quantize_2.layers.1.embedding.cluster_size \(3,\) instead of",
+        ),
+        (
             lambda state: state["quantize_2.layers.1.embedding.weight"].mul_(2),
             "quantize_2.layers.1.embedding.weight: expected codes of length one",
         ),

@@ -1,5 +1,6 @@
 """Tokenizers learned from recordings of several collections, whose windows lie on disk."""
 
+import dataclasses
 from pathlib import Path
 
 import lives
@@ -8,11 +9,19 @@ import numpy as np
 import pytest
 
 from neurosig.core.errors import InputError, StorageError, UsageError
+from neurosig.preprocessing.cleaning_sources import Source
 from neurosig.preprocessing.resampling import fourier_resample
-from neurosig.tokenizers import load_tokenizer, pretrain_tokenizer
-from neurosig.tokenizers.pretraining import SYSTEMS, collect_windows
-from neurosig.tokenizers.token_sources import named_sources
+from neurosig.tokenizers import (
+    NeuroRVQTokenizer,
+    load_tokenizer,
+    pretrain_tokenizer,
+    tokenize_recordings,
+    window_collections,
+)
+from neurosig.tokenizers.pretraining import SYSTEMS
+from neurosig.tokenizers.token_sources import named_sources, person_of, whom
 from neurosig.tokenizers.tokenize import tokenizer_digest
+from neurosig.tokenizers.window_collections import collect_windows
 
 TINY = {
     "n_codes": 16, "emb_size": 16, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
@@ -57,8 +66,10 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_learned_from(tmp_path):
     broken = recording(seed=1)
     broken._data[0, 700] = np.nan
     given = {"short": recording(1.0), "good": recording(), "nan": broken}
-    with pytest.raises(InputError, match="NaN"):
-        collect_windows(named_sources(given), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0)
+    ((one,), failed) = collect_windows(named_sources(given), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0)
+    assert list(failed) == ["short", "nan"] and "NaN or infinite in the window at 2.00 s" in failed["nan"]
+    assert one.metadata["recording"].tolist() == ["good"] * 6
+    np.testing.assert_array_equal(one.X[0], given["good"].get_data(stop=400).astype(np.float32))
     ((one,), failed) = collect_windows(
         named_sources(given), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0, on_nan="skip"
     )
@@ -68,8 +79,71 @@ def test_what_cannot_be_read_is_told_and_the_rest_is_learned_from(tmp_path):
         collect_windows(named_sources({"short": recording(1.0)}), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0)
 
 
+def test_what_a_tokenizer_would_refuse_is_told_before_anything_is_cut(tmp_path):
+    """Of NeuroRVQ: channels without a place, a unit mixed up, windows without a patch."""
+    loud = recording(seed=1)
+    loud._data *= 1e6
+    given = named_sources({"good": recording(), "strange": recording(ch_names=["C3", "EXG1"]), "loud": loud})
+    options = {"step": 2.0, "sfreq": 200.0, "tokenizer": NeuroRVQTokenizer()}
+    ((one,), failed) = collect_windows(given, tmp_path / "w", window=2.0, **options)
+    assert one.metadata["recording"].unique().tolist() == ["good"]
+    assert list(failed) == ["strange", "loud"]
+    assert "no position for EXG1" in failed["strange"] and "typical amplitude" in failed["loud"]
+    with pytest.raises(InputError, match=r"good: NeuroRVQTokenizer takes windows of at least one patch"):
+        collect_windows(given, tmp_path / "short", window=0.5, **options)
+    assert not (tmp_path / "short").exists()
+    with pytest.raises(UsageError, match="on_nan must be"):
+        collect_windows(given, tmp_path / "short", window=2.0, on_nan="drop", **options)
+    wrong = options | {"tokenizer": NeuroRVQTokenizer(remainder="keep")}
+    with pytest.raises(UsageError, match="remainder must be"):
+        collect_windows(given, tmp_path / "short", window=2.0, **wrong)
+
+
+def test_a_cutting_that_was_stopped_goes_on_after_the_last_recording(tmp_path, monkeypatch):
+    broken = recording(seed=3)
+    broken._data[0, 700] = np.nan
+    raws = {"a": recording(), "nan": broken, "b": recording(seed=1), "c": recording(seed=2, ch_names=["Pz"])}
+    calls, stops, cut = [], ["b"], window_collections._cut
+
+    def stopped(one, *args):
+        if one.name in stops:
+            calls.append(stops.pop())
+            args[0][args[1] :] = 7.0  # what was half written
+            raise KeyboardInterrupt
+        calls.append(one.name)
+        return cut(one, *args)
+
+    monkeypatch.setattr(window_collections, "_cut", stopped)
+    options = {"window": 2.0, "step": 2.0, "sfreq": 200.0}
+    with pytest.raises(KeyboardInterrupt):
+        collect_windows(named_sources(raws), tmp_path / "w", **options)
+    with (tmp_path / "w" / "log.jsonl").open("a") as log:
+        log.write('{"name": "b", "starts": [0.0')  # killed as it wrote this
+    found, failed = collect_windows(named_sources(raws), tmp_path / "w", **options)
+    assert calls == ["a", "nan", "b", "b", "c"] and list(failed) == ["nan"]
+    whole, _ = collect_windows(named_sources(raws), tmp_path / "whole", **options)
+    assert [len(one) for one in found] == [12, 6]
+    for one, other in zip(found, whole, strict=True):
+        np.testing.assert_array_equal(one.X, other.X)
+        assert one.metadata.equals(other.metadata)
+    calls.clear()
+    collect_windows(named_sources(raws), tmp_path / "w", **options)
+    assert not calls
+    raws["b"] = recording(seed=9)
+    found, _ = collect_windows(named_sources(raws), tmp_path / "w", **options)
+    assert calls == ["a", "nan", "b", "c"]  # another recording under an old name
+    np.testing.assert_array_equal(found[0].X[6], raws["b"].get_data(stop=400).astype(np.float32))
+
+
+def test_all_collections_together_take_so_much_memory(tmp_path, monkeypatch):
+    raws = {name: recording(2.0, ch_names=[name]) for name in ("C3", "Cz", "C4")}
+    monkeypatch.setattr(window_collections, "_IN_MEMORY", 2 * 400 * 4)
+    found, _ = collect_windows(named_sources(raws), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0)
+    assert [isinstance(one.X, np.memmap) for one in found] == [False, False, True]
+
+
 def test_windows_that_fill_the_memory_stay_on_disk(tmp_path, monkeypatch):
-    monkeypatch.setattr("neurosig.tokenizers.pretraining._IN_MEMORY", 1000)
+    monkeypatch.setattr(window_collections, "_IN_MEMORY", 1000)
     raws = {name: recording(seed=seed) for seed, name in enumerate("abc")}
     ((one,), _) = collect_windows(named_sources(raws), tmp_path / "w", window=2.0, step=2.0, sfreq=200.0)
     assert isinstance(one.X, np.memmap)
@@ -100,7 +174,8 @@ def test_a_tokenizer_of_several_collections_is_stored_with_what_it_learned(tmp_p
     assert all({"train_loss", "valid_loss"} <= set(row) for row in tokenizer.history_)
     assert made.n_judged == 24 and made.usage["n_tokens"].sum() == 18 * 2 * 3 + 6 * 3
     assert set(made.bands["collection"]) == {0, 1}
-    assert "squared error" in (made.folder / "README.md").read_text()
+    card = (made.folder / "README.md").read_text()
+    assert "squared error" in card and "- people: 4 (a, b, c, d) of recordings of no named dataset" in card
     with pytest.raises(StorageError, match="holds a tokenizer already"):
         pretrain_tokenizer("tfm", raws, tmp_path / "out", max_epochs=1, **TINY)
     small = {name: raws[name] for name in "ab"}
@@ -149,7 +224,7 @@ def test_what_a_killed_storing_left_beside_the_tokenizer_is_swept_up(tmp_path):
 @pytest.mark.parametrize(
     ("system", "params", "message"),
     [
-        ("nothing", {}, "no tokenizer 'nothing' to pretrain; there are tfm, neurorvq"),
+        ("nothing", {}, "no system 'nothing' to pretrain; there are tfm, neurorvq"),
         ("tfm", {"size": "huge"}, "tfm has no size 'huge'; it has base, small"),
         ("tfm", {"n_code": 8}, "TFMTokenizer has no parameter 'n_code'"),
         ("tfm", {"checkpoint": "here"}, "has no parameter 'checkpoint'"),
@@ -178,8 +253,8 @@ def test_every_system_can_be_built_in_every_size(name):
         assert estimator.get_params(deep=False).items() >= params.items()
 
 
-def test_neurorvq_learns_from_recordings_too(tmp_path):
-    raws = {"a": recording(ch_names=["C3", "Cz", "AUX"]), "b": recording(seed=1, ch_names=["C3", "Cz", "AUX"])}
+def test_neurorvq_learns_from_recordings_too_and_tokenizes_them_at_their_rate(tmp_path):
+    raws = {"a": recording(ch_names=["C3", "Cz", "AUX"]), "b": recording(ch_names=["C3", "Cz", "AUX"], sfreq=128.0)}
     tiny = {
         "patch_size": 40,
         "n_codes": 8,
@@ -195,3 +270,26 @@ def test_neurorvq_learns_from_recordings_too(tmp_path):
     )  # fmt: skip
     assert made.collections["channels"].tolist() == [2]  # AUX has no place
     assert len(made.usage) == 4 * 2 and made.usage["n_tokens"].eq(12 * 2 * 10).all()
+    done = tokenize_recordings(load_tokenizer(made.folder), raws, tmp_path / "tokens")
+    assert [(one.state, one.n_windows) for one in done] == [("tokenized", 6)] * 2
+    strict = made.tokenizer.set_params(resample=False)
+    (done,) = tokenize_recordings(strict, {"b": raws["b"]}, tmp_path / "others")
+    assert done.state == "failed" and "resample=True (--resample)" in done.error
+
+
+def test_whom_it_has_seen_is_told_dataset_by_dataset(tmp_path):
+    """One person under the names of two datasets is one person, on whichever side of the validation."""
+    for number in (1, 2):
+        (tmp_path / "night").mkdir(exist_ok=True)
+        recording(seed=number).save(tmp_path / "night" / f"sub-{number}_raw.fif", verbose="error")
+    found = named_sources([tmp_path / "night", "simulated-imagery"], subjects=["1", "2"])
+    assert {source.dataset for source in found.values()} == {"night", "simulated-imagery"}
+    told = whom(found.values())
+    assert [(layer["dataset"], layer["subjects"]) for layer in told["before"]] == [
+        ("simulated-imagery", ["1", "2"]), ("night", ["1", "2"]),
+    ]  # fmt: skip
+    people = {person_of(name, source) for name, source in found.items()}
+    assert people == {"1", "2", "simulated-imagery_1", "simulated-imagery_2"}
+    cut = Source("1", "0", "0", dataset="eegmmidb-trials")
+    whole = dataclasses.replace(cut, dataset="eegmmidb")
+    assert person_of(f"eegmmidb_{whole.label}", whole) == person_of(f"eegmmidb-trials_{cut.label}", cut)

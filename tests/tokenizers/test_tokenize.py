@@ -54,6 +54,7 @@ def windows_of(raw, window, step):
     return block_dataset(np.array(cut), raw, range(len(raw.ch_names)))
 
 
+@pytest.mark.filterwarnings("ignore:windows of 3 s are tokenized by")
 @pytest.mark.parametrize("sfreq", [200.0, 128.0, 256.0])
 @pytest.mark.parametrize("step", [1.0, 3.0])
 def test_the_tokens_are_those_of_all_windows_at_once(tokenizer, tmp_path, sfreq, step):
@@ -94,7 +95,7 @@ class Counting:
     def fit(self):
         raise AssertionError("tokenizing learns nothing")
 
-    def transform(self, dataset):
+    def _tokens(self, dataset):
         self.seen.append(dataset.X.nbytes)
         return np.zeros((len(dataset), dataset.X.shape[1], 2), dtype=np.int64)
 
@@ -314,3 +315,23 @@ def test_a_dataset_of_trials_keeps_their_labels(tokenizer, tmp_path):
     halves = X.reshape(10, 3, 2, 256).transpose(0, 2, 1, 3).reshape(20, 3, 256)
     table = block_dataset(halves, recording(), range(3)).metadata
     np.testing.assert_array_equal(store.tokens(name), tokenizer.transform(SignalDataset(halves, None, table, spec)))
+
+
+def test_channels_where_nothing_was_recorded_are_counted(tokenizer, tmp_path):
+    raw = recording(12.0, 200.0)
+    raw._data[0, 600:1400] = raw._data[0, 600]  # whole windows are those at 4 s, and of the second channel all
+    raw._data[1] = 0.0
+    with pytest.warns(UserWarning, match="constant in some windows.*: 7 in a;"):
+        good, whole = tokenize_recordings(tokenizer, {"a": raw, "b": recording(12.0)}, tmp_path / "s", window=2.0)
+    assert (good.n_flat, whole.n_flat, good.n_windows) == (7, 0, 6)
+    assert TokenStore(tmp_path / "s").info("a").n_flat == 7
+    with pytest.warns(UserWarning, match="7 of 18 channels of windows are constant"):
+        tokenizer.transform(windows_of(raw, 2.0, 2.0))
+
+
+def test_windows_of_another_length_than_those_learned_from_are_told(tokenizer, tmp_path):
+    with pytest.warns(UserWarning, match="windows of 4 s are tokenized by a TFMTokenizer that was fitted on.* 2 s"):
+        tokenize_recordings(tokenizer, {"a": recording(12.0)}, tmp_path / "s", window=4.0)
+    with pytest.warns(UserWarning, match="windows of 1.5 s are tokenized"):
+        tokenizer.transform(windows_of(recording(12.0), 1.5, 1.5))
+    tokenizer.transform(windows_of(recording(12.0, 128.0), 2.0, 2.0))
