@@ -24,7 +24,9 @@ def as_trained_on(given: Any) -> dict[str, Any] | None:
     given : dict, sequence of str, or None
         ``subjects``: their names; ``data``: digests of what was recorded of them; ``dataset``: the name of the dataset
         that the names are of; ``before``: the same of each part that the training started from, None for one of which
-        it is not known; and anything else worth knowing. A sequence is names alone. None where it is not known.
+        it is not known; and anything else worth knowing, such as ``same_people``: other datasets in which these have
+        the same names. A sequence is names alone, of which people of any dataset may be meant. None where it is not
+        known.
 
     Returns
     -------

@@ -48,6 +48,7 @@ def describe(manifest: Manifest) -> str:
     rows = {
         "what": f"{manifest.modality}, {manifest.paradigm or 'no paradigm'}",
         "size": size(manifest),
+        "people": f"those of {', '.join(manifest.same_people)} too" if manifest.same_people else "",
         "events": ", ".join(manifest.events or ()) or "as in the recordings",
         "trials": f"{cut.tmin:g} to {cut.tmax:g} s after the event, {band}"
         + (f", {cut.resample:g} Hz" if cut.resample else ""),

@@ -135,7 +135,8 @@ class NetStorage:
         trained_on : dict or sequence of str, optional
             Whom the network has seen: names of subjects, or a dict with ``subjects``, ``dataset`` (its name) and
             ``data`` (digests of what was recorded). Kept in ``trained_on.json``: `neurosig.benchmark` and
-            ``neurosig train`` then refuse to test what starts from this network on these people. By default what
+            ``neurosig train`` then refuse to test what starts from this network on these people; where neither
+            ``dataset`` nor ``data`` is said, they warn of people of the same name. By default what
             `from_pretrained` or `neurosig.evaluation.trained.train` found out, if anything.
 
         Returns

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from types import SimpleNamespace
@@ -26,7 +25,7 @@ from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import note_source
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
 from neurosig.models.neurorvq_pretraining import NeuroRVQPretraining
-from neurosig.nn.state_dicts import read_checkpoint, read_state
+from neurosig.nn.state_dicts import read_checkpoint, read_state, weights_digest
 from neurosig.tokenizers.learned_storage import learned_card
 from neurosig.tokenizers.learning import SelfSupervisedEstimator, Windows
 from neurosig.tokenizers.neurorvq import (
@@ -392,10 +391,7 @@ class NeuroRVQEmbedder(NestedOptions, SelfSupervisedEstimator):
         return module
 
     def _identity(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        hasher = hashlib.sha256()
-        for name, value in self.tokenizer_.module_.state_dict().items():
-            hasher.update(name.encode() + value.cpu().numpy().tobytes())
-        return super()._identity(*args, **kwargs) | {"tokenizer": hasher.hexdigest()}
+        return super()._identity(*args, **kwargs) | {"tokenizer": weights_digest(self.tokenizer_.module_)}
 
     def _storable_params(self) -> dict[str, Any]:
         # a tokenizer is kept by its own save_pretrained

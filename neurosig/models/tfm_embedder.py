@@ -320,9 +320,11 @@ class TFMEmbedder(SelfSupervisedEstimator):
 
     @staticmethod
     def _get_test_params() -> dict[str, Any]:
-        tiny: dict[str, Any] = {"n_codes": 64, "emb_size": 16, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
-                "drop_prob": 0.0, "kmeans_init": True, "normalise": False, "on_short": "pad", "max_epochs": 1,
-                "batch_size": 512, "sfreq": 128.0, "random_state": 0, "device": "cpu"}  # fmt: skip
+        tiny: dict[str, Any] = {
+            "n_codes": 64, "emb_size": 16, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "n_heads": 2,
+            "drop_prob": 0.0, "kmeans_init": True, "normalise": False, "on_short": "pad", "max_epochs": 1,
+            "batch_size": 512, "sfreq": 128.0, "random_state": 0, "device": "cpu",
+        }  # fmt: skip
         return {
             "tokenizer": TFMTokenizer(**tiny), "depth": 1, "n_heads": 2, "drop_prob": 0.0, "max_epochs": 1,
             "batch_size": 512, "sfreq": 128.0, "random_state": 0, "device": "cpu",

@@ -15,8 +15,8 @@ from neurosig.core.compat import import_braindecode
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.models.tfm_losses import TokenClassLoss
 from neurosig.nn.linear_attention import LinearAttentionBlock
-from neurosig.nn.state_dicts import Entry, check_state, from_published, read_state, to_published
-from neurosig.tokenizers.tfm_layout import block_entries, count_blocks, shape_of
+from neurosig.nn.state_dicts import Entry, check_state, from_published, read_state, shape_of, to_published
+from neurosig.tokenizers.tfm_layout import block_entries, count_blocks
 from neurosig.tokenizers.tfm_module import TFMTokenizerModule
 
 __all__ = ["TFMEncoder", "TFMEncoderStages", "TFMTokenLosses", "token_mask", "whole_numbers"]

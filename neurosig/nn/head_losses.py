@@ -43,7 +43,7 @@ def mean_cross_entropy(
         product = torch.float64
     needs = torch.is_grad_enabled() and any(value.requires_grad for value in (x, weights, biases))
     with torch.autocast(x.device.type, enabled=False):
-        return _MeanCrossEntropy.apply(x, weights, biases, wanted, product, needs)  # type: ignore[no-any-return]
+        return _MeanCrossEntropy.apply(x, weights, biases, wanted, product, needs)
 
 
 class _MeanCrossEntropy(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, StorageError, UsageError
 from neurosig.core.persistence import load_arrays
 
-__all__ = ["Entry", "check_state", "from_published", "read_checkpoint", "read_state", "to_published"]
+__all__ = [
+    "Entry", "check_state", "from_published", "read_checkpoint", "read_state", "shape_of", "to_published",
+    "weights_digest",
+]  # fmt: skip
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights beside other things
 
@@ -157,6 +162,46 @@ def check_state(
     ]
     if problems:
         raise InputError(f"these are not the weights of a {name}; {'; '.join(problems)}")
+
+
+def shape_of(state: Mapping[str, torch.Tensor], key: str, rank: int | None, name: str) -> tuple[int, ...]:
+    """Shape of a tensor that sizes are read off.
+
+    Parameters
+    ----------
+    state : mapping of str to tensor
+        Of `read_state`.
+    key : str
+        Which.
+    rank : int or None
+        Axes that it must have; None takes any number.
+    name : str
+        Whose weights they are, for messages.
+
+    Returns
+    -------
+    tuple of int
+
+    Raises
+    ------
+    InputError
+        If there is none of that name and rank.
+    """
+    if key not in state:
+        raise InputError(f"these are not the weights of a {name}; missing: {key}")
+    if rank is not None and state[key].ndim != rank:
+        raise InputError(f"these are not the weights of a {name}; {key} has shape {tuple(state[key].shape)}")
+    return tuple(state[key].shape)
+
+
+def weights_digest(module: nn.Module) -> str:
+    """SHA-256 of the names, types, shapes and values of a module's weights and buffers."""
+    found = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        array = np.ascontiguousarray(value.detach().cpu().numpy())
+        found.update(f"{name}:{array.dtype}:{array.shape};".encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
 
 
 def from_published(given: Mapping[str, torch.Tensor], entries: Iterable[Entry]) -> dict[str, torch.Tensor]:

@@ -311,7 +311,8 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         return np.concatenate(parts, axis=1)
 
     def _embeddings(self, X: Any) -> tuple[np.ndarray, list[str]]:
-        found, names = [], []
+        found: list[np.ndarray] = []
+        names: list[str] = []
         for values in self.tokenizer_._each_batch(X, "embed", np.float32):  # each is pooled before the next is there
             pooled, names = self._pooled(values)
             found.append(pooled)

@@ -11,29 +11,12 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.tokenizers.token_axes import check_parts, codebook_axes, take_codebook
+from neurosig.tokenizers.token_axes import Frames, check_parts, codebook_axes, take_codebook
 
 __all__ = ["Frames", "Motif", "frames_of", "motifs", "piece_spectrogram"]
 
 _MOST_FRAMES = 200  # pieces that a mean is taken over
 _REFERENCE = 400  # pieces of any token that it is compared with
-
-
-@dataclass(frozen=True)
-class Frames:
-    """Which samples a token stands for.
-
-    Parameters
-    ----------
-    length, hop : int
-        Samples of a piece, and from one to the next.
-    sfreq : float
-        Rate of the samples in Hz, which is the tokenizer's own.
-    """
-
-    length: int
-    hop: int
-    sfreq: float
 
 
 @dataclass(frozen=True)
@@ -119,23 +102,13 @@ def frames_of(tokenizer: Any) -> Frames:
     UsageError
         If it does not tell.
     """
-    from neurosig.tokenizers.neurorvq_module import NeuroRVQTokenizerModule
-    from neurosig.tokenizers.tfm_module import TFMTokenizerModule
-    from neurosig.tokenizers.tfm_signal import FRAME, HOP, SFREQ
-
     check_is_fitted(tokenizer)
-    if hasattr(tokenizer, "frames_"):
-        return tokenizer.frames_
-    module = tokenizer.module_
-    if isinstance(module, TFMTokenizerModule):
-        return Frames(FRAME, HOP, SFREQ)
-    if isinstance(module, NeuroRVQTokenizerModule):
-        size = module.config.patch_size
-        return Frames(size, size, module.config.sfreq)
-    raise UsageError(
-        f"{type(tokenizer).__name__} does not tell which samples a token stands for; a tokenizer of one's own does by "
-        "an attribute frames_ (neurosig.tokenizers.motifs.Frames)"
-    )
+    if not hasattr(tokenizer, "frames_"):
+        raise UsageError(
+            f"{type(tokenizer).__name__} does not tell which samples a token stands for; a tokenizer of one's own does "
+            "by an attribute frames_ (neurosig.tokenizers.motifs.Frames)"
+        )
+    return tokenizer.frames_
 
 
 def motifs(

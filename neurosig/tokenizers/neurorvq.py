@@ -26,6 +26,7 @@ from neurosig.tokenizers.neurorvq_module import NeuroRVQTokenizerModule
 from neurosig.tokenizers.neurorvq_spectrum import AmplitudeStatistics
 from neurosig.tokenizers.neurorvq_windows import Conditioning
 from neurosig.tokenizers.quality import check_tokens
+from neurosig.tokenizers.token_axes import Frames
 from neurosig.training.batches import BUFFER_BYTES
 
 __all__ = ["CONDITIONS", "NeuroRVQTokenizer", "backbone_options", "chosen_sizes", "conditioning_of", "settled"]
@@ -218,6 +219,12 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
         """Codes of a level."""
         check_is_fitted(self)
         return int(self.module_.n_codes)
+
+    @property
+    def frames_(self) -> Frames:
+        """Samples that a token stands for, at the module's rate."""
+        config = self.module_.config
+        return Frames(config.patch_size, config.patch_size, config.sfreq)
 
     @property
     def unit_(self) -> str:

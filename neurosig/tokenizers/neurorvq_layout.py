@@ -89,7 +89,7 @@ def tokenizer_sizes(arrays: Mapping[str, Any], given: Mapping[str, Any]) -> dict
     fields = BackboneConfig.__dataclass_fields__
     sizes = {"patch_size": shape_of(arrays, "decode_task_layer_amplitude.2.weight")[0]}
     backbone = backbone_sizes(arrays, "encoder.", **(sizes | {n: v for n, v in given.items() if n in fields}))
-    n_codes, code_dim = shape_of(arrays, "quantize_1.layers.0.embedding.weight")
+    n_codes, code_dim = shape_of(arrays, "quantize_1.layers.0.embedding.weight", 2)
     return {
         **{name: getattr(backbone, name) for name in fields},
         "decoder_depth": len({name.split(".")[2] for name in arrays if name.startswith("decoder.blocks.")}),

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from neurosig.core.errors import InputError
+from neurosig.nn import state_dicts
 from neurosig.nn.state_dicts import Entry, check_state, from_published, to_published
 from neurosig.tokenizers.neurorvq_config import BackboneConfig
 
@@ -56,11 +57,9 @@ def encoder_inputs(published: str, ours: str, n_scales: int) -> list[Entry]:
     return entries
 
 
-def shape_of(arrays: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """Shape of an array that must be there."""
-    if name not in arrays:
-        raise InputError(f"not the weights of NeuroRVQ: there is no {name}")
-    return tuple(arrays[name].shape)
+def shape_of(arrays: Mapping[str, Any], name: str, rank: int | None = None) -> tuple[int, ...]:
+    """Shape of an array that must be there, and have so many axes."""
+    return state_dicts.shape_of(arrays, name, rank, "NeuroRVQ")
 
 
 def backbone_sizes(arrays: Mapping[str, Any], prefix: str = "", **given: Any) -> BackboneConfig:
@@ -70,7 +69,7 @@ def backbone_sizes(arrays: Mapping[str, Any], prefix: str = "", **given: Any) ->
     if not n_scales or not depth:
         missing = f"{prefix}patch_embed.conv1_1.weight" if not n_scales else f"{prefix}blocks.0.norm1.weight"
         raise InputError(f"not the weights of NeuroRVQ: there is no {missing}")
-    n_positions, dim = shape_of(arrays, prefix + "pos_embed")
+    n_positions, dim = shape_of(arrays, prefix + "pos_embed", 2)
     n_filters = shape_of(arrays, prefix + "patch_embed.conv1_1.weight")[0]
     pools = {"pool_1": BackboneConfig.pool_1, "pool_2": BackboneConfig.pool_2} | given
     sizes = {

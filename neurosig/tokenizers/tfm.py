@@ -22,7 +22,8 @@ from neurosig.tokenizers.base import Tokenizer, Windows
 from neurosig.tokenizers.griffin_lim import griffin_lim
 from neurosig.tokenizers.quality import check_tokens
 from neurosig.tokenizers.tfm_module import TFMTokenizerModule
-from neurosig.tokenizers.tfm_signal import FRAME, N_FREQS, SFREQ, magnitude_spectrum, n_frames
+from neurosig.tokenizers.tfm_signal import FRAME, HOP, N_FREQS, SFREQ, magnitude_spectrum, n_frames
+from neurosig.tokenizers.token_axes import Frames
 from neurosig.training.batches import BUFFER_BYTES, is_stream
 
 __all__ = ["TFMTokenizer"]
@@ -220,6 +221,11 @@ class TFMTokenizer(Tokenizer):
     def vocabulary_size_(self) -> int:
         """Number of codes that a token chooses among."""
         return int(self._config["n_codes"])
+
+    @property
+    def frames_(self) -> Frames:
+        """Samples that a token stands for, at 200 Hz."""
+        return Frames(FRAME, HOP, SFREQ)
 
     # -- published weights --------------------------------------------------------------------------------------------
 

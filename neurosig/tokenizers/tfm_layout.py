@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import torch
-
-from neurosig.core.errors import InputError
 from neurosig.nn.state_dicts import Entry
 
-__all__ = ["block_entries", "count_blocks", "shape_of", "tokenizer_entries"]
+__all__ = ["block_entries", "count_blocks", "tokenizer_entries"]
 
 
 def block_entries(published: str, ours: str, depth: int) -> list[Entry]:
@@ -60,21 +57,6 @@ def count_blocks(names: Iterable[str], published: str) -> int:
     """Blocks of a stack, from the names of its tensors."""
     pattern = re.compile(re.escape(published) + r"\.layers\.layers\.(\d+)\.")
     return 1 + max((int(match[1]) for name in names if (match := pattern.match(name))), default=-1)
-
-
-def shape_of(state: Mapping[str, torch.Tensor], key: str, rank: int, name: str) -> tuple[int, ...]:
-    """Shape of a tensor that sizes are read off.
-
-    Raises
-    ------
-    InputError
-        If there is none of that name and rank.
-    """
-    if key not in state:
-        raise InputError(f"these are not the weights of a {name}; missing: {key}")
-    if state[key].ndim != rank:
-        raise InputError(f"these are not the weights of a {name}; {key} has shape {tuple(state[key].shape)}")
-    return tuple(state[key].shape)
 
 
 def _both(theirs: str, ours: str, *, kernel: int | None = None, part: tuple[int, int] | None = None) -> list[Entry]:

@@ -15,8 +15,8 @@ from torch.nn import functional
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.linear_attention import LinearAttentionBlock
 from neurosig.nn.quantize import Quantized, VectorQuantizer
-from neurosig.nn.state_dicts import check_state, from_published, read_state, to_published
-from neurosig.tokenizers.tfm_layout import count_blocks, shape_of, tokenizer_entries
+from neurosig.nn.state_dicts import check_state, from_published, read_state, shape_of, to_published
+from neurosig.tokenizers.tfm_layout import count_blocks, tokenizer_entries
 from neurosig.tokenizers.tfm_signal import (
     FRAME,
     N_FREQS,

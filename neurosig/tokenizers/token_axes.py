@@ -1,20 +1,46 @@
-"""The axes of tokens: which codebook a token is of, which channel and which moment it belongs to."""
+"""The axes of tokens: which codebook a token is of, which channel and which samples it stands for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from neurosig.core.errors import InputError, UsageError
 
-__all__ = ["check_parts", "check_tokens_of_one", "codebook_axes", "codebook_name", "split_codebooks", "take_codebook"]
+__all__ = [
+    "Frames",
+    "check_parts",
+    "check_tokens_of_one",
+    "codebook_axes",
+    "codebook_name",
+    "split_codebooks",
+    "take_codebook",
+]
 
 _KNOWN = {
     3: ("window", "channel", "frame"),  # the TFM-Tokenizer
     5: ("n", "scale", "level", "channel", "patch"),  # NeuroRVQ
 }
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Which samples a token stands for.
+
+    Parameters
+    ----------
+    length, hop : int
+        Samples of a piece, and from one to the next.
+    sfreq : float
+        Rate of the samples in Hz, which is the tokenizer's own.
+    """
+
+    length: int
+    hop: int
+    sfreq: float
 
 
 def codebook_axes(axes: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -21,6 +20,7 @@ from neurosig.core.hub import local_folder
 from neurosig.core.locks import exclusive
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.nn.state_dicts import weights_digest
 from neurosig.tokenizers.base import FORMAT, Tokenizer
 from neurosig.tokenizers.quality import count_flat
 from neurosig.tokenizers.token_sources import named_sources, whose_content
@@ -235,14 +235,10 @@ def load_tokenizer(folder: str | PathLike, **params: Any) -> Tokenizer:
 
 def tokenizer_digest(tokenizer: Tokenizer) -> str:
     """Digest of all that decides the tokens: class, sizes, parameters, channels and weights; not how it was trained."""
-    weights = hashlib.sha256()
-    for name, value in sorted(tokenizer.module_.state_dict().items()):
-        array = np.ascontiguousarray(value.detach().cpu().numpy())
-        weights.update(f"{name}:{array.dtype}:{array.shape};".encode())
-        weights.update(array.tobytes())
     params = {name: value for name, value in tokenizer.get_params(deep=False).items() if name not in _NOT_TOKENS}
     told = json.loads(json.dumps({"params": params, "config": tokenizer._config}, default=repr))
-    return digest(type(tokenizer).__name__, told, _fitted_channels(tokenizer), weights.hexdigest(), length=32)
+    weights = weights_digest(tokenizer.module_)
+    return digest(type(tokenizer).__name__, told, _fitted_channels(tokenizer), weights, length=32)
 
 
 def channels_of(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Any = None) -> list[int]:

@@ -171,7 +171,7 @@ def test_weights_of_another_head_start_a_new_one_and_the_log_says_so(caplog):
         (lambda state: state.pop("blocks.1.attn.q_bias"), "missing: blocks.1.attn.q_bias"),
         (lambda state: state.update(what=torch.zeros(1)), "left over: what"),
         (lambda state: state.update({"head_pre_3.weight": torch.zeros(2, 40)}), r"head_pre_3.weight: expected shape"),
-        (lambda state: state.pop("head_pre_8.bias"), "there is no head_pre_8.bias"),
+        (lambda state: state.pop("head_pre_8.bias"), "missing: head_pre_8.bias"),
         (lambda state: state["head_pre_2.weight"].fill_(torch.nan), "head_pre_2.weight is not finite"),
         (lambda state: state["head_pre_5.bias"].fill_(torch.inf), "head_pre_5.bias is not finite"),
         (lambda state: [state.pop(f"head_pre_8.{kind}") for kind in ("weight", "bias")], "for 4 scales, got 7"),

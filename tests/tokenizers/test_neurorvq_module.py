@@ -242,7 +242,8 @@ def test_tokens_that_cannot_be(module):
     ("change", "message"),
     [
         (lambda state: state.pop("encoder.blocks.0.mlp.fc1.bias"), "missing: encoder.blocks.0.mlp.fc1.bias"),
-        (lambda state: state.pop("encoder.pos_embed"), "there is no encoder.pos_embed"),
+        (lambda state: state.pop("encoder.pos_embed"), "missing: encoder.pos_embed"),
+        (lambda state: state.update({"encoder.pos_embed": torch.zeros(2, 3, 4)}), r"pos_embed has shape \(2, 3, 4\)"),
         (lambda state: state.update(extra=torch.zeros(1)), "left over: extra"),
         (
             lambda state: state.update({"encoder.fc_norm_1.weight": torch.zeros(3)}),
