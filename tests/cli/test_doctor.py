@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import re
 import shutil
 
 import pytest
@@ -58,7 +59,8 @@ def test_json_holds_every_check(checked):
         "moabb",
     }
     assert found(done, "numpy")["found"] == importlib.metadata.version("numpy")
-    assert found(done, "neurosig's cache")["found"] == f"10 kB in 1 files, {cache}"
+    # the file that this test wrote, and the stamp of a warning given once where torchaudio does not fit
+    assert re.fullmatch(rf"10 kB in [12] files?, {re.escape(str(cache))}", found(done, "neurosig's cache")["found"])
     assert found(done, "MNE's and MOABB's data")["found"] == "empty"
 
 

@@ -10,6 +10,8 @@ import textwrap
 
 import pytest
 
+from neurosig.core import compat
+
 LOADER = """
 import pathlib
 def _load_lib(lib):
@@ -42,9 +44,12 @@ def python(tmp_path):
             "from torchaudio._extension import AVAILABLE\nfrom torchaudio.transforms import resample\n"
         )
         (packages / "braindecode" / "models.py").write_text("def double(x): return 2 * x\n")
+        # what this process or another test was told is not known to these
+        environment = {name: value for name, value in os.environ.items() if name != compat._TOLD}
+        environment["NEUROSIG_CACHE"] = str(tmp_path / "cache")
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)], cwd=tmp_path, capture_output=True, text=True, check=False,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(packages), *sys.path])},
+            env={**environment, "PYTHONPATH": os.pathsep.join([str(packages), *sys.path])},
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done

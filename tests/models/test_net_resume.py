@@ -20,6 +20,7 @@ from neurosig.training.callbacks import Scores
 from neurosig.training.checkpoint import Checkpoint
 from neurosig.training.device import set_random_states
 
+torch.set_num_threads(1)  # sums are those of another process
 pytestmark = pytest.mark.filterwarnings("ignore::neurosig.core.compat.CompatibilityWarning")
 
 

@@ -18,6 +18,8 @@ from neurosig.tokenizers import NeuroRVQTokenizer
 from neurosig.training.checkpoint import Checkpoint
 from neurosig.training.schedules import warmup_linear
 
+torch.set_num_threads(1)  # sums are those of another process
+
 NAMES = ["C3", "Cz", "C4"]
 SIGNALS = {"unit": "uV", "sfreq": 200.0, "ch_names": NAMES, "device": "cpu", "random_state": 0}
 SMALL = {"patch_size": 40, "depth": 1, "n_heads": 2, "options": {"n_filters": 2, "n_groups": 1}}

@@ -17,6 +17,8 @@ from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.preprocessing.neurorvq import filter_signals
 from neurosig.tokenizers import NEURORVQ_CHANNELS, NeuroRVQTokenizer
 
+torch.set_num_threads(1)  # sums are those of another process
+
 SMALL = {
     "patch_size": 40, "n_levels": 2, "n_codes": 16, "code_dim": 8, "depth": 1, "decoder_depth": 1, "n_heads": 2,
     "options": {"n_filters": 2, "n_groups": 1}, "max_epochs": 1, "random_state": 0, "device": "cpu",

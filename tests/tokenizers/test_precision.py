@@ -123,15 +123,9 @@ def test_what_goes_from_block_to_block_keeps_its_digits():
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("c++") is None, reason="there is no C++ compiler")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="torch.compile is tried on Linux")
-@pytest.mark.parametrize(
-    ("kind", "sizes"),
-    [
-        (NeuroRVQTokenizer, {"depth": 1, "n_levels": 1, "options": {"kernels_1": [5], "kernels_2": [3]}}),
-        # the compiler draws other units to drop
-        (TFMTokenizer, {"freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "drop_prob": 0.0}),
-    ],
-)
-def test_compiled_training_is_the_same_training(X, kind, sizes):
-    plain, compiled = (_new(kind, compile=chosen, **sizes).fit(X) for chosen in (False, True))
+def test_compiled_training_is_the_same_training(X):
+    # one tokenizer, as a minute goes by in the compiler; without dropout, as it draws other units
+    sizes = {"freq_depth": 1, "temporal_depth": 1, "decoder_depth": 1, "drop_prob": 0.0}
+    plain, compiled = (_new(TFMTokenizer, compile=chosen, **sizes).fit(X) for chosen in (False, True))
     losses, wanted = ([row["train_loss"] for row in one.history_] for one in (compiled, plain))
     np.testing.assert_allclose(losses, wanted, rtol=1e-3)
