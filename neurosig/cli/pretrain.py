@@ -9,6 +9,17 @@ from typing import Annotated, Any
 import typer
 
 from neurosig.cli.options import parse_names
+from neurosig.cli.recording_options import (
+    Data,
+    KeepBad,
+    OnNan,
+    Picks,
+    Recordings,
+    SamplingRate,
+    Step,
+    Subjects,
+    Unit,
+)
 
 __all__ = ["command"]
 
@@ -50,9 +61,7 @@ _LINES, _ROWS = 12, 12  # of the tables of losses and of codebooks
 
 def command(
     system: Annotated[str, typer.Argument(metavar="SYSTEM", help="What to learn.", show_default=False)],
-    recordings: Annotated[
-        list[str], typer.Argument(metavar="RECORDINGS...", help="Files, folders, BIDS roots, or names of datasets.")
-    ],
+    recordings: Recordings,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FOLDER", help="Folder for what is learned.")],
     tokenizer: Annotated[
         str | None,
@@ -63,9 +72,7 @@ def command(
         float | None,
         typer.Option("--window", metavar="S", help="Length of a window.  [default: as the tokenizer learned, else 5]"),
     ] = None,
-    step: Annotated[
-        float | None, typer.Option("--step", metavar="S", help="From one window to the next.  [default: a window]")
-    ] = None,
+    step: Step = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", metavar="N", help="Passes at most.  [default: the system's]")
     ] = None,
@@ -75,24 +82,13 @@ def command(
     validation: Annotated[
         float, typer.Option("--validation", metavar="SHARE", help="Share of the subjects held back; 0 holds back none.")
     ] = 0.1,
-    picks: Annotated[
-        str | None, typer.Option("--picks", metavar="NAMES", help="Channels to keep, such as C3,Cz,C4.")
-    ] = None,
-    subjects: Annotated[str | None, typer.Option("--subjects", metavar="1,2,...", help="Only these subjects.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Folder that holds the files of datasets.")
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option("--unit", help="Unit of the numbers, where a file does not say: V, mV, uV.")
-    ] = None,
-    sfreq: Annotated[
-        float | None, typer.Option("--sfreq", metavar="HZ", help="Sampling rate, where a file does not say.")
-    ] = None,
-    keep_bad: Annotated[bool, typer.Option("--keep-bad", help="Keep windows that touch spans called BAD...")] = False,
-    on_nan: Annotated[
-        str,
-        typer.Option("--on-nan", metavar="WHAT", help="Recordings with NaN: raise, or skip the windows that hold it."),
-    ] = "raise",
+    picks: Picks = None,
+    subjects: Subjects = None,
+    data: Data = None,
+    unit: Unit = None,
+    sfreq: SamplingRate = None,
+    keep_bad: KeepBad = False,
+    on_nan: OnNan = "raise",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any parameter of the estimator; may be given several times."),

@@ -8,6 +8,17 @@ from typing import Annotated, Any
 import typer
 
 from neurosig.cli.options import parse_names
+from neurosig.cli.recording_options import (
+    Data,
+    KeepBad,
+    OnNan,
+    Picks,
+    Recordings,
+    SamplingRate,
+    Step,
+    Subjects,
+    Unit,
+)
 
 __all__ = ["command"]
 
@@ -35,36 +46,21 @@ _SHOWN = 10
 
 
 def command(
-    recordings: Annotated[
-        list[str], typer.Argument(metavar="RECORDINGS...", help="Files, folders, BIDS roots, or names of datasets.")
-    ],
+    recordings: Recordings,
     tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", metavar="FOLDER", help="What neurosig pretrain made.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="STORE", help="Folder for the tokens.")],
     window: Annotated[
         float | None,
         typer.Option("--window", metavar="S", help="Length of a window.  [default: as the tokenizer learned, else 10]"),
     ] = None,
-    step: Annotated[
-        float | None, typer.Option("--step", metavar="S", help="From one window to the next.  [default: a window]")
-    ] = None,
-    picks: Annotated[
-        str | None, typer.Option("--picks", metavar="NAMES", help="Channels to keep, such as C3,Cz,C4.")
-    ] = None,
-    subjects: Annotated[str | None, typer.Option("--subjects", metavar="1,2,...", help="Only these subjects.")] = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Folder that holds the files of datasets.")
-    ] = None,
-    unit: Annotated[
-        str | None, typer.Option("--unit", help="Unit of the numbers, where a file does not say: V, mV, uV.")
-    ] = None,
-    sfreq: Annotated[
-        float | None, typer.Option("--sfreq", metavar="HZ", help="Sampling rate, where a file does not say.")
-    ] = None,
-    keep_bad: Annotated[bool, typer.Option("--keep-bad", help="Keep windows that touch spans called BAD...")] = False,
-    on_nan: Annotated[
-        str,
-        typer.Option("--on-nan", metavar="WHAT", help="Recordings with NaN: raise, or skip the windows that hold it."),
-    ] = "raise",
+    step: Step = None,
+    picks: Picks = None,
+    subjects: Subjects = None,
+    data: Data = None,
+    unit: Unit = None,
+    sfreq: SamplingRate = None,
+    keep_bad: KeepBad = False,
+    on_nan: OnNan = "raise",
     resample: Annotated[
         bool, typer.Option("--resample", help="Resample windows for a tokenizer that would refuse their rate.")
     ] = False,

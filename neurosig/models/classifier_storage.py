@@ -13,11 +13,13 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.errors import StorageError
 from neurosig.core.hub import local_folder
+from neurosig.core.plain_specs import PlainSpecs
 from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.net_storage import model_card
+from neurosig.nn.state_dicts import weight_arrays
 from neurosig.tokenizers.learned_storage import LearnedStorage
 
 __all__ = ["ClassifierStorage"]
@@ -25,7 +27,7 @@ __all__ = ["ClassifierStorage"]
 _NETWORK = "network"
 
 
-class ClassifierStorage:
+class ClassifierStorage(PlainSpecs):
     """The storing half of a classifier: its network ``net_``, and other fitted parts, in one folder."""
 
     _format: ClassVar[PretrainedFormat]
@@ -53,20 +55,6 @@ class ClassifierStorage:
         """The model card, Markdown: that of the network, in the name of the classifier."""
         network = model_card(config[_NETWORK])
         return network.replace("neurosig.models.NetClassifier", f"neurosig.models.{type(self).__name__}")
-
-    # -- pickled ------------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[call-overload]
-        if isinstance(state.get("spec_"), SignalSpec):
-            state["spec_"] = state["spec_"].to_dict()
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("spec_"), dict):
-            state["spec_"] = SignalSpec.from_dict(state["spec_"])
-        super().__setstate__(state)  # type: ignore[misc]
 
     def __sklearn_is_fitted__(self) -> bool:
         return "net_" in vars(self)
@@ -106,7 +94,7 @@ class ClassifierStorage:
         """
         check_is_fitted(self)
         parts = {name: getattr(self, f"{name}_")._stored() for name in self._parts}
-        weights = self.net_.module_.state_dict().items()
+        weights = weight_arrays(self.net_.module_)
         state = vars(self)
         fitted = {name: state[name] for name in self._plain if name in state}
         config = {
@@ -118,7 +106,7 @@ class ClassifierStorage:
             "spec": None if self.spec_ is None else self.spec_.to_dict(),
         }
         arrays = {f"{name}.{key}": value for name, (_, held) in parts.items() for key, value in held.items()}
-        arrays |= {f"{_NETWORK}.{name}": value.detach().cpu().numpy().copy() for name, value in weights}
+        arrays |= {f"{_NETWORK}.{name}": value for name, value in weights.items()}
         seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
         return self._format.write(folder, config, arrays, self._card(config) if card is None else card, seen)
 

@@ -12,6 +12,7 @@ from torch import nn
 from neurosig.core.errors import InputError, UsageError
 from neurosig.models.keras_weights import Entry, fill, group_layers, named_arrays, spell, swap_axes
 from neurosig.nn.max_norm import constrain, project
+from neurosig.nn.state_dicts import weight_arrays
 
 __all__ = ["MAX_NORMS", "FamilyNetwork", "check_window", "chosen", "samples", "shortest", "signal_sizes"]
 
@@ -180,7 +181,7 @@ class FamilyNetwork:
         """
         if layout == "braindecode":
             type(self)._braindecode_config({})  # says so where braindecode has no such network
-            return {name: value.detach().cpu().numpy().copy() for name, value in self.state_dict().items()}
+            return weight_arrays(cast(nn.Module, self))
         if layout not in ("keras", "keras_time_first"):
             raise UsageError(f"layout is 'keras', 'keras_time_first' or 'braindecode'; got {layout!r}")
         named = spell(cast(nn.Module, self), self._keras_entries())

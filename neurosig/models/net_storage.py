@@ -17,11 +17,13 @@ from torch import nn
 from neurosig._version import __version__
 from neurosig.core.errors import StorageError, UsageError
 from neurosig.core.hub import local_folder
+from neurosig.core.plain_specs import PlainSpecs
 from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import read_trained_on
 from neurosig.models.net_chance import is_chance
 from neurosig.models.net_module import build_module, module_path, resolve_module
+from neurosig.nn.state_dicts import weight_arrays
 from neurosig.training.device import device_in_use, seeded
 
 __all__ = ["FORMAT", "NetStorage", "stored_module"]
@@ -36,8 +38,10 @@ _PLAIN = (
 )  # fmt: skip
 
 
-class NetStorage:
+class NetStorage(PlainSpecs):
     """The storing half of a network estimator."""
+
+    _specs = ("_spec", "spec_")
 
     module: Any
     module_params: Any
@@ -97,23 +101,13 @@ class NetStorage:
         self._built = {"module": self.module, "module_params": copy.deepcopy(self.module_params)}
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state = super().__getstate__()
         network = state.pop("_network", None)
         for name in ("_device", "_asked"):
             state.pop(name, None)
         if network is not None:
-            state["_weights"] = _arrays(network)
-        for name in ("_spec", "spec_"):
-            if isinstance(state.get(name), SignalSpec):
-                state[name] = state[name].to_dict()
+            state["_weights"] = weight_arrays(network)
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        for name in ("_spec", "spec_"):
-            if isinstance(state.get(name), dict):
-                state[name] = SignalSpec.from_dict(state[name])
-        super().__setstate__(state)  # type: ignore[misc]
 
     def save_pretrained(
         self, folder: str | os.PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
@@ -154,7 +148,9 @@ class NetStorage:
         check_is_fitted(self)
         config = self._config(scores, licence)
         seen = getattr(self, "trained_on_", None) if trained_on is None else trained_on
-        return FORMAT.write(folder, config, _arrays(self.module_), model_card(config) if card is None else card, seen)
+        return FORMAT.write(
+            folder, config, weight_arrays(self.module_), model_card(config) if card is None else card, seen
+        )
 
     @classmethod
     def from_pretrained(
@@ -330,10 +326,6 @@ def _check_known(module: Any, place: Path) -> None:
             f"{place} holds the weights of {module}, which is neither neurosig's nor braindecode's, and code is not "
             f"stored: import the class and pass it, from_pretrained(..., module={name})"
         ) from error
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
 
 
 def _number(value: Any) -> Any:

@@ -18,7 +18,7 @@ from neurosig.core.persistence import load_arrays
 
 __all__ = [
     "Entry", "check_state", "from_published", "read_checkpoint", "read_state", "shape_of", "to_published",
-    "weights_digest",
+    "weight_arrays", "weights_digest",
 ]  # fmt: skip
 
 _INSIDE = ("model", "state_dict", "model_state_dict")  # where training scripts put the weights beside other things
@@ -192,6 +192,11 @@ def shape_of(state: Mapping[str, torch.Tensor], key: str, rank: int | None, name
     if rank is not None and state[key].ndim != rank:
         raise InputError(f"these are not the weights of a {name}; {key} has shape {tuple(state[key].shape)}")
     return tuple(state[key].shape)
+
+
+def weight_arrays(module: nn.Module) -> dict[str, np.ndarray]:
+    """Copies of a module's weights and buffers, by name, in memory: what is stored of it."""
+    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
 
 
 def weights_digest(module: nn.Module) -> str:

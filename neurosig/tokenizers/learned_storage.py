@@ -18,9 +18,11 @@ from neurosig._version import __version__
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import StorageError
 from neurosig.core.hub import local_folder
+from neurosig.core.plain_specs import PlainSpecs
 from neurosig.core.pretrained import PretrainedFormat, check_params
 from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import as_trained_on, layers_of, read_trained_on
+from neurosig.nn.state_dicts import weight_arrays
 from neurosig.training.device import device_in_use, seeded
 from neurosig.training.trial_data import known_spec
 
@@ -33,7 +35,7 @@ _PLAIN = (
 )  # fmt: skip
 
 
-class LearnedStorage:
+class LearnedStorage(PlainSpecs):
     """The storing half of an estimator that learns without labels."""
 
     #: How it is kept on disk.
@@ -128,21 +130,13 @@ class LearnedStorage:
     # -- on disk ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
-        state = dict(super().__getstate__())  # type: ignore[call-overload]
+        state = super().__getstate__()
         module = state.pop("_module", None)
         for name in ("_device", "_asked"):
             state.pop(name, None)
         if module is not None:
-            state["_weights"] = _arrays(module)
-        if isinstance(state.get("spec_"), SignalSpec):
-            state["spec_"] = state["spec_"].to_dict()
+            state["_weights"] = weight_arrays(module)
         return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        state = dict(state)
-        if isinstance(state.get("spec_"), dict):
-            state["spec_"] = SignalSpec.from_dict(state["spec_"])
-        super().__setstate__(state)  # type: ignore[misc]
 
     def save_pretrained(
         self, folder: str | PathLike, *, card: str | None = None, scores: Any = None, licence: str | None = None,
@@ -196,7 +190,7 @@ class LearnedStorage:
             "licence": licence,
             "versions": {"neurosig": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
-        return config, _arrays(self.module_)
+        return config, weight_arrays(self.module_)
 
     @classmethod
     def from_pretrained(cls, folder: str | PathLike, *, revision: str | None = None, **params: Any) -> Self:
@@ -246,10 +240,6 @@ class LearnedStorage:
         estimator._weights = arrays
         _ = estimator.module_  # now, so that what does not fit is said now
         return estimator
-
-
-def _arrays(module: nn.Module) -> dict[str, np.ndarray]:
-    return {name: value.detach().cpu().numpy().copy() for name, value in module.state_dict().items()}
 
 
 def learned_card(config: Mapping[str, Any], package: str, tag: str, about: Sequence[str]) -> str:
