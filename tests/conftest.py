@@ -41,6 +41,9 @@ def private_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     for name in ("MNE_DATA", "NEUROSIG_CACHE", "_MNE_FAKE_HOME_DIR"):
         monkeypatch.setenv(name, str(home))
+    for name in ("PYTHONWARNINGS", "MNE_LOGGING_LEVEL"):  # what the command line sets for its workers ends with the test
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
 
 
 @pytest.fixture
