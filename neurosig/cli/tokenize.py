@@ -34,6 +34,7 @@ Examples:
   neurosig tokenize recordings/ --tokenizer tokenizer/ --out tokens/
   neurosig tokenize S001R04.edf night.vhdr --tokenizer tokenizer/ --out tokens/ --window 5 --step 2.5
   neurosig tokenize eegmmidb --subjects 1-3 --tokenizer tokenizer/ --out tokens/ --jobs 2
+  neurosig tokenize recordings/ --tokenizer tokenizer/ --out tokens/ --report tokens.html
 
 \b
 What is written to --out is a Zarr group, with a group a recording. From Python:
@@ -76,25 +77,34 @@ def command(
         int, typer.Option("--jobs", "-j", metavar="N", help="Recordings tokenized at once; -1 uses all cores.")
     ] = 1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Make what is there again, whosever it is.")] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Also write a page on what the tokens of a sample are worth."),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Tokenize, and say what came out."""
     from neurosig.cli import console
+    from neurosig.core.errors import UsageError
 
     changes = {
         "device": device, "batch_size": batch, "resample": True if resample else None, "on_unknown": on_unknown,
     }  # fmt: skip
+    if report is not None and report.is_dir():
+        raise UsageError(f"--report names the HTML file to write, {report} is a folder; add a file name")
     with console.only_json(json_):
         done, store = _tokenize(
             recordings, tokenizer, out, changes, {"data": data, "subjects": parse_names(subjects)},
-            {"unit": unit, "sfreq": sfreq},
+            {"unit": unit, "sfreq": sfreq}, report,
             window=window, step=step, picks=parse_names(picks), skip_bad=not keep_bad, on_nan=on_nan, n_jobs=jobs,
             overwrite=overwrite, progress=not json_,
         )  # fmt: skip
     if json_:
-        console.emit_json(_answer(done, store))
+        console.emit_json(_answer(done, store) | ({} if report is None else {"report": str(report)}))
     else:
         _show(done, store)
+        if report is not None:
+            console.say(f"report: {report}")
     if any(one.state == "failed" for one in done):
         raise typer.Exit(1)
 
@@ -104,7 +114,7 @@ command.__doc__ = _HELP
 
 def _tokenize(
     recordings: list[str], folder: str, out: Path, changes: dict[str, Any], which: dict[str, Any],
-    reading: dict[str, Any], **options: Any,
+    reading: dict[str, Any], report: Path | None, **options: Any,
 ) -> tuple[list[Any], Any]:  # fmt: skip
     from neurosig.core.errors import UsageError
     from neurosig.loaders.recordings import ReadOptions
@@ -125,7 +135,23 @@ def _tokenize(
         tokenizer.set_params(**{name: value})
     sources = named_sources(recordings, **which, read=ReadOptions(**reading))
     done = tokenize_recordings(tokenizer, sources, out, **options)
-    return done, TokenStore(out)
+    store = TokenStore(out)
+    good = {one.name for one in done if one.state != "failed"}
+    if report is not None and good:
+        _report(tokenizer, {name: source for name, source in sources.items() if name in good}, store, options, report)
+    return done, store
+
+
+def _report(tokenizer: Any, sources: dict[str, Any], store: Any, options: dict[str, Any], path: Path) -> None:
+    """Analyse a sample of the windows that were tokenized."""
+    from neurosig.reports.tokens import token_report
+    from neurosig.tokenizers.window_sample import sample_windows
+
+    sample = sample_windows(
+        sources, tokenizer, window=store.facts.window, step=store.facts.step, picks=options["picks"],
+        skip_bad=options["skip_bad"],
+    )  # fmt: skip
+    token_report(tokenizer, sample, path=path, title=f"Tokens of {len(sources)} recordings")
 
 
 def _answer(done: list[Any], store: Any) -> dict[str, Any]:

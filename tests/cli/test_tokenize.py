@@ -104,3 +104,13 @@ def test_what_is_wrong_is_told_in_a_line(cli, tokenizer, recordings, given, code
 def test_a_folder_that_is_no_tokenizer(cli, recordings):
     done = cli("tokenize", recordings, "-t", recordings, "-o", "out")
     assert done.returncode == 1 and "not a saved tokenizer" in done.stderr
+
+
+def test_a_page_on_a_sample(cli, tokenizer, recordings, tmp_path):
+    done = cli("tokenize", recordings, "-t", tokenizer, "-o", "tokens", "--report", "tokens.html", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["report"] == "tokens.html"
+    page = (tmp_path / "tokens.html").read_text()
+    assert "Tokens of 2 recordings" in page and "10 windows of 2 people" in page
+    refused = cli("tokenize", recordings, "-t", tokenizer, "-o", "tokens", "--report", tmp_path)
+    assert refused.returncode == 2 and "--report names the HTML file to write" in refused.stderr
