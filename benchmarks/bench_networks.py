@@ -145,13 +145,14 @@ def _infer(scratch: Path, *, case: tuple, ours: bool) -> dict:
     cls = _classes(name, theirs)[0 if ours else 1]
     options = {**options, "fused": ours} if ours or theirs is None else {}
     module = cls(n_chans=N_CHANS, n_outputs=N_CLASSES, n_times=N_TIMES, **options).eval()
-    place = scratch / "X.npy"
-    found = []
+
+    def windows(i: int) -> torch.Tensor:
+        # mapped anew for each batch: pages of the file that stay mapped would count as memory
+        return torch.from_numpy(np.array(np.load(scratch / "X.npy", mmap_mode="r")[i : i + BATCH]))
+
     with torch.inference_mode():
-        for i in range(0, len(np.load(place, mmap_mode="r")), BATCH):
-            # mapped anew for each batch: pages of the file that stay mapped would count as memory
-            found.append(module(torch.from_numpy(np.array(np.load(place, mmap_mode="r")[i : i + BATCH]))))
-    logits = torch.cat(found)
+        n = len(np.load(scratch / "X.npy", mmap_mode="r"))
+        logits = torch.cat([module(windows(i)) for i in range(0, n, BATCH)])
     return {"shape": list(logits.shape), "mean": round(float(logits.mean()), 3), "sd": round(float(logits.std()), 3)}
 
 
