@@ -39,7 +39,8 @@ def inherits_documentation(cls: C) -> C:
             inherited = _entries(inspect.cleandoc(base.__doc__), title) if base.__doc__ else {}
             entries |= {names: entry for names, entry in inherited.items() if not taken & set(names)}
             taken = {name for names in entries for name in names}
-        if title == "Parameters":
+        if title == "Parameters":  # a class may leave parameters of its base out
+            entries = {names: entry for names, entry in entries.items() if names[0] in order}
             entries = {names: entries[names] for names in sorted(entries, key=lambda names: order.index(names[0]))}
         text = _replaced(text, title, "\n".join(entries.values()))
     cls.__doc__ = text + "\n"

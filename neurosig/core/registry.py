@@ -15,6 +15,8 @@ KINDS = ("preprocessor", "tokenizer", "model")
 
 # Modules that define estimators, as text: core imports nothing of what builds on it until it is asked to list it
 _MODULES = (
+    "neurosig.models.brainmae_classifier",
+    "neurosig.models.brainmae_embedder",
     "neurosig.models.net_classifier",
     "neurosig.models.net_regressor",
     "neurosig.models.neurorvq",
@@ -24,7 +26,10 @@ _MODULES = (
     "neurosig.preprocessing.alignment",
     "neurosig.preprocessing.augmented_covariance",
     "neurosig.preprocessing.augmented_search",
+    "neurosig.preprocessing.connectivity",
+    "neurosig.preprocessing.dynamic_connectivity",
     "neurosig.preprocessing.faster",
+    "neurosig.preprocessing.harmonisation",
     "neurosig.preprocessing.resampling",
     "neurosig.preprocessing.scaling",
     "neurosig.preprocessing.siegel",

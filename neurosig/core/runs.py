@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError
+from neurosig.core.joined_epochs import epochs_in
 from neurosig.core.signals import SignalDataset
 from neurosig.core.validation import check_signals
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["check_runs", "missing_regions", "padded"]
+__all__ = ["check_runs", "checked_runs", "missing_regions", "padded"]
 
 
 def check_runs(
@@ -29,8 +30,8 @@ def check_runs(
     Parameters
     ----------
     X : array of shape (n_runs, n_regions, n_times), sequence of arrays (n_regions, n_times), or SignalDataset
-        Runs, of one length or of several. An array of two axes is taken as (n_runs, n_regions), one volume each, so that
-        scikit-learn's own checks run. Never written to.
+        Runs, of one length or of several. An array of two axes is taken as (n_runs, n_regions), one volume each, so
+        that scikit-learn's own checks run. Never written to.
     estimator : estimator, optional
         Whom the check is made for: its ``n_features_in_`` (number of regions) is set, or compared.
     reset : bool
@@ -53,33 +54,67 @@ def check_runs(
     ChannelError
         If runs differ in their number of regions, or from what `estimator` was fitted on.
     """
+    return list(checked_runs(X, estimator=estimator, reset=reset, min_times=min_times, allow_missing=allow_missing))
+
+
+def checked_runs(
+    X: Any,
+    *,
+    estimator: Any = None,
+    reset: bool = True,
+    min_times: int = 1,
+    allow_missing: bool = False,
+) -> Iterator[np.ndarray]:
+    """Check runs one after the other, as `check_runs` does: of runs that are read from disk, memory holds one.
+
+    Parameters
+    ----------
+    X : array of shape (n_runs, n_regions, n_times), sequence of arrays (n_regions, n_times), or SignalDataset
+        As there.
+    estimator : estimator, optional
+        As there; it is told the number of regions when the first run is taken.
+    reset, min_times, allow_missing
+        As there.
+
+    Yields
+    ------
+    array of shape (n_regions, n_times)
+
+    Raises
+    ------
+    InputError, ChannelError
+        As there, when the run in question is taken.
+    """
     import numpy as np
 
     if isinstance(X, SignalDataset):
         X = X.X
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
+        X = list(X)  # runs of different lengths, as NumPy keeps them
     if not _is_list_of_runs(X):
-        if not allow_missing:
-            X = check_signals(X, estimator=estimator, reset=reset, ensure_min_times=min_times)
-            return list(X)
-        X = np.asarray(X)
-        if X.ndim not in (2, 3) or not _has_missing(X):
-            return list(check_signals(X, estimator=estimator, reset=reset, ensure_min_times=min_times))
-        X = list(X if X.ndim == 3 else X[..., np.newaxis])
-    runs = [_run(run, place) for place, run in enumerate(X)]
-    if not runs:
-        raise InputError("expected at least one run of shape (n_regions, n_times), got an empty list")
-    sizes = sorted({len(run) for run in runs})
-    if len(sizes) > 1:
-        raise ChannelError(
-            f"expected runs with the same regions, got {listed(map(str, sizes))} regions; load them with one atlas, "
-            "which keeps regions that a run lacks by name"
-        )
-    _compare_regions(estimator, sizes[0], reset)
-    for place, run in enumerate(runs):
+        array = np.asarray(X) if allow_missing and epochs_in(X) is None else None
+        if array is None or array.ndim != 3 or not _has_missing(array):
+            yield from check_signals(X, estimator=estimator, reset=reset, ensure_min_times=min_times)
+            return
+        X = array
+    n_runs, n_regions = 0, -1
+    for place, run in enumerate(X):
+        run = _run(run, place)
+        if place == 0:
+            n_regions = len(run)
+            _compare_regions(estimator, n_regions, reset)
+        elif len(run) != n_regions:
+            raise ChannelError(
+                f"expected runs with the same regions, run 0 has {n_regions} and run {place} has {len(run)}; load them "
+                "with one atlas, which keeps regions that a run lacks by name"
+            )
         if run.shape[1] < min_times:
             raise InputError(f"expected runs of at least {min_times} volumes, run {place} has {run.shape[1]}")
         _check_finite(run, place, allow_missing)
-    return runs
+        n_runs += 1
+        yield run
+    if not n_runs:
+        raise InputError("expected at least one run of shape (n_regions, n_times), got an empty list")
 
 
 def missing_regions(run: np.ndarray) -> np.ndarray:
@@ -115,10 +150,17 @@ def padded(runs: Sequence[np.ndarray], n_times: int | None = None) -> tuple[np.n
         The series, NaN after the end of a run.
     lengths : int array of shape (n_runs,)
         Volumes of each run.
+
+    Raises
+    ------
+    InputError
+        If a run is longer than `n_times`.
     """
     import numpy as np
 
     lengths = np.array([run.shape[1] for run in runs])
+    if n_times is not None and lengths.max() > n_times:
+        raise InputError(f"expected runs of at most {n_times} volumes, run {lengths.argmax()} has {lengths.max()}")
     X = np.full((len(runs), len(runs[0]), n_times or lengths.max()), np.nan, dtype=np.float32)
     for place, run in enumerate(runs):
         X[place, :, : run.shape[1]] = run
@@ -127,10 +169,9 @@ def padded(runs: Sequence[np.ndarray], n_times: int | None = None) -> tuple[np.n
 
 def _is_list_of_runs(X: Any) -> bool:
     """Whether X is a sequence whose items are runs, not an array or a plain nested list of numbers."""
-    if hasattr(X, "shape") or hasattr(X, "get_data") or not isinstance(X, Sequence) or len(X) == 0:
-        return isinstance(X, Sequence) and not isinstance(X, str) and len(X) == 0
-    first = X[0]
-    return getattr(first, "ndim", None) == 2
+    if hasattr(X, "shape") or hasattr(X, "get_data") or not isinstance(X, Sequence) or isinstance(X, str):
+        return False
+    return len(X) == 0 or getattr(X[0], "ndim", None) == 2
 
 
 def _run(run: Any, place: int) -> np.ndarray:
@@ -139,6 +180,8 @@ def _run(run: Any, place: int) -> np.ndarray:
     run = np.asarray(run)
     if run.ndim != 2:
         raise InputError(f"expected runs of shape (n_regions, n_times), run {place} has shape {run.shape}")
+    if not len(run):
+        raise InputError(f"expected runs of shape (n_regions, n_times), run {place} has no region")
     if run.dtype.kind not in "fiub":
         raise InputError(f"expected numbers, run {place} holds {run.dtype}")
     return run if run.dtype in (np.float32, np.float64) else run.astype(np.float64)
@@ -155,6 +198,8 @@ def _compare_regions(estimator: Any, n_regions: int, reset: bool) -> None:
         return
     if reset:
         estimator.n_features_in_ = n_regions
+        if hasattr(estimator, "feature_names_in_"):  # of a data frame that it was fitted on before
+            del estimator.feature_names_in_
         return
     fitted = getattr(estimator, "n_features_in_", n_regions)
     if n_regions != fitted:

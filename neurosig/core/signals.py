@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurosig.core.errors import InputError, StorageError, UsageError
 from neurosig.core.files import atomic_path, digest
+from neurosig.core.lazy_runs import LazyRuns
 from neurosig.core.log import logger
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class SignalSpec:
     sfreq : float or None
         Sampling rate in Hz (for fMRI ``1 / t_r``).
     unit : str
-        Unit of ``X``: "V", "uV", "T", "z" (standardised) or "a.u.".
+        Unit of ``X``: "V", "uV", "T", "z" (standardised), "psc" (percent signal change) or "a.u.".
     n_times : int or None
         Samples in a window.
     tmin : float or None
@@ -243,7 +244,7 @@ class SignalDataset:
 
     Parameters
     ----------
-    X : array of shape (n_trials, n_channels, n_times), or list of (n_regions, n_times) arrays
+    X : array of shape (n_trials, n_channels, n_times), list of (n_regions, n_times) arrays, or LazyRuns
         The signals, in `info.unit`. May be memory-mapped or a Zarr array; it is never copied without need.
     y : array of shape (n_trials,), or None
         Labels: class names as strings, or numbers for regression.
@@ -281,7 +282,7 @@ class SignalDataset:
 
     def __len__(self) -> int:
         # a Zarr array has a shape but no length
-        return len(self.X) if isinstance(self.X, list) else int(self.X.shape[0])
+        return int(self.X.shape[0]) if hasattr(self.X, "shape") else len(self.X)
 
     def __repr__(self) -> str:
         shape = getattr(self.X, "shape", None)
@@ -321,6 +322,8 @@ class SignalDataset:
         take = slice(index[0], index[0] + len(index)) if consecutive else index
         if isinstance(self.X, list):
             signals = [self.X[i] for i in index]
+        elif isinstance(self.X, LazyRuns):
+            signals = self.X[index]
         else:
             signals = self.X[take] if consecutive or not hasattr(self.X, "oindex") else self.X.oindex[index]
         return dataclasses.replace(
@@ -329,6 +332,22 @@ class SignalDataset:
             y=None if self.y is None else self.y[index],
             metadata=self.metadata.iloc[index].reset_index(drop=True),
         )
+
+    def load(self, n_jobs: int = 1) -> SignalDataset:
+        """The same dataset with runs that are still on disk (`LazyRuns`) in memory; as it is where there are none.
+
+        Parameters
+        ----------
+        n_jobs : int
+            Processes that read at the same time.
+
+        Returns
+        -------
+        SignalDataset
+        """
+        if not isinstance(self.X, LazyRuns):
+            return self
+        return dataclasses.replace(self, X=self.X.load(n_jobs))
 
     def to_epochs(self) -> mne.EpochsArray:
         """The trials as `mne.EpochsArray` in volts or tesla, metadata attached.
@@ -389,6 +408,7 @@ class SignalDataset:
     def to_zarr(self, path: str | Path) -> Path:
         """Store as a Zarr group, written to a temporary name and renamed; `from_zarr` opens it lazily.
 
+        Runs of different lengths are stored one by one, so that memory holds one of them; `LazyRuns` stay on disk.
         Everything is kept but `truth`, which may hold objects of any kind; a warning says so.
 
         Parameters
@@ -406,47 +426,54 @@ class SignalDataset:
         StorageError
             If the place cannot be written.
         InputError
-            If X is a list of arrays of different length.
+            If X holds no run, or runs that do not have the regions that `info` names.
         """
         import numpy as np
         import zarr
 
-        if isinstance(self.X, list):
-            raise InputError(
-                "to_zarr() takes X of one shape, this dataset holds runs of different lengths; cut windows first"
-            )
+        from neurosig.core.zarr_runs import write_runs
+
         if self.truth is not None:
             logger.warning("%s: the truth of simulated data is not stored in Zarr", self.name)
         with atomic_path(path) as temporary:
             group = zarr.open_group(temporary, mode="w")
-            shape = tuple(self.X.shape)
-            per_chunk = max(1, int(16e6 // max(1, np.prod(shape[1:]) * np.dtype(self.X.dtype).itemsize)))
-            chunks = (min(per_chunk, max(1, shape[0])), *shape[1:])
-            store = group.create_array("X", shape=shape, dtype=self.X.dtype, chunks=chunks)
-            for start in range(0, shape[0], chunks[0]):
-                store[start : start + chunks[0]] = np.asarray(self.X[start : start + chunks[0]])
+            lengths = None
+            if not hasattr(self.X, "shape"):
+                lengths = write_runs(group, self.X, self.info.n_channels)
+            else:
+                shape = tuple(self.X.shape)
+                per_chunk = max(1, int(16e6 // max(1, np.prod(shape[1:]) * np.dtype(self.X.dtype).itemsize)))
+                chunks = (min(per_chunk, max(1, shape[0])), *shape[1:])
+                store = group.create_array("X", shape=shape, dtype=self.X.dtype, chunks=chunks)
+                for start in range(0, shape[0], chunks[0]):
+                    store[start : start + chunks[0]] = np.asarray(self.X[start : start + chunks[0]])
             group.attrs["neurosig"] = {
                 "version": 1,
                 "name": self.name,
                 "info": self.info.to_dict(),
                 "y": None if self.y is None else np.asarray(self.y).tolist(),
                 "metadata": {str(column): _column(self.metadata[column]) for column in self.metadata},
+                "lengths": lengths,
             }
         return Path(path)
 
     @classmethod
     def from_zarr(cls, path: str | Path) -> SignalDataset:
-        """Open what `to_zarr` stored; X stays on disk until it is sliced."""
+        """Open what `to_zarr` stored; X stays on disk until it is sliced, of runs until one is asked for."""
         import numpy as np
         import pandas as pd
         import zarr
+
+        from neurosig.core.zarr_runs import stored_runs
 
         try:
             group = zarr.open_group(path, mode="r")
             stored: Any = group.attrs["neurosig"]
             labels = None if stored["y"] is None else np.asarray(stored["y"])
-            table = pd.DataFrame(stored["metadata"])
-            return cls(group["X"], labels, table, SignalSpec.from_dict(stored["info"]), name=stored["name"])
+            table = pd.DataFrame({name: _cells(values) for name, values in stored["metadata"].items()})
+            lengths = stored.get("lengths")  # stores of earlier versions hold arrays only
+            signals = group["X"] if lengths is None else stored_runs(group, lengths)
+            return cls(signals, labels, table, SignalSpec.from_dict(stored["info"]), name=stored["name"])
         except (KeyError, TypeError, ValueError, OSError) as error:
             reason = " ".join(str(error).split())
             raise StorageError(
@@ -455,7 +482,12 @@ class SignalDataset:
 
 
 def _column(series: pd.Series) -> list[Any]:
-    return [value.item() if hasattr(value, "item") else value for value in series.tolist()]
+    return [_jsonable(value) for value in series.tolist()]
+
+
+def _cells(values: list[Any]) -> list[Any]:
+    """A column as it was before it was JSON, which has no tuples."""
+    return [tuple(value) if isinstance(value, list) else value for value in values]
 
 
 def _jsonable(value: Any) -> Any:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from neurosig.loaders.inspect import Inspection
 
-__all__ = ["draw"]
+__all__ = ["GRID", "INK", "QUIET", "SIGNAL", "WRONG", "draw", "style"]
 
-_INK, _QUIET, _GRID, _SIGNAL, _WRONG = "#1f2933", "#7b8794", "#e4e7eb", "#2b6cb0", "#c0392b"
+INK, QUIET, GRID, SIGNAL, WRONG = "#1f2933", "#7b8794", "#e4e7eb", "#2b6cb0", "#c0392b"
 _COLOURS = ("#d9822b", "#2f855a", "#805ad5", "#c53030", "#2c7a7b", "#97266d", "#4a5568", "#b7791f")
 _ROWS, _SECONDS, _KINDS = 20, 10.0, 12
 _DATA = ("eeg", "seeg", "ecog", "dbs", "mag", "grad")
@@ -45,7 +45,7 @@ def draw(found: Inspection) -> Figure:
         x=0.01,
         ha="left",
         fontsize=11,
-        color=_INK,
+        color=INK,
         fontweight="bold",
     )
     return figure
@@ -57,13 +57,14 @@ def _picks(found: Inspection) -> list[int]:
     return [i for i, kind in enumerate(types) if kind == first]
 
 
-def _style(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=9.5, color=_INK)
-    axes.tick_params(labelsize=8, colors=_QUIET, length=2)
+def style(axes: Axes, title: str) -> None:
+    """Axes in the look of this package's figures of recordings, with their title."""
+    axes.set_title(title, loc="left", fontsize=9.5, color=INK)
+    axes.tick_params(labelsize=8, colors=QUIET, length=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axes.spines[side].set_color(_GRID)
+        axes.spines[side].set_color(GRID)
 
 
 def _span(axes: Axes, first: float, last: float) -> None:
@@ -117,22 +118,22 @@ def _traces(axes: Axes, found: Inspection, picks: list[int]) -> None:
         if set(channel["flags"]) & {"flat", "clipped", "nan", "duplicate"}
     }
     for row, pick in enumerate(rows):
-        colour = _WRONG if raw.ch_names[pick] in flagged else _SIGNAL
+        colour = WRONG if raw.ch_names[pick] in flagged else SIGNAL
         axes.plot(times, np.clip(data[row], -0.9 * step, 0.9 * step) - row * step, lw=0.6, color=colour)
     colours = _colours(found)
     for onset, name in zip(onsets, names, strict=True):
         if times[0] <= onset <= times[-1]:
-            axes.axvline(onset, color=colours.get(name, _QUIET), lw=1.0, alpha=0.75, zorder=0)
+            axes.axvline(onset, color=colours.get(name, QUIET), lw=1.0, alpha=0.75, zorder=0)
     axes.set_yticks([-row * step for row in range(len(rows))], [raw.ch_names[pick] for pick in rows])
     axes.set_ylim(-(len(rows) - 0.2) * step, 0.9 * step)
     _span(axes, times[0], max(times[-1], times[0] + 1 / sfreq))
-    axes.set_xlabel("seconds", fontsize=8, color=_QUIET)
+    axes.set_xlabel("seconds", fontsize=8, color=QUIET)
     shown = (
         f"{len(rows)} of {len(picks)} channels"
         if len(rows) < len(picks)
         else f"{len(rows)} channel{'' if len(rows) == 1 else 's'}"
     )
-    _style(axes, f"Traces: {shown}, {step:g} {unit} between rows")
+    style(axes, f"Traces: {shown}, {step:g} {unit} between rows")
 
 
 def _round(value: float) -> float:
@@ -154,18 +155,18 @@ def _timeline(axes: Axes, found: Inspection) -> None:
         at = onsets[[i for i, other in enumerate(names) if other == name]]
         axes.vlines(at, -row - 0.36, -row + 0.36, color=colours[name], lw=1.0)
     for first, last in found.scan.bad_spans[:200]:
-        axes.axvspan(first, last, color=_WRONG, alpha=0.25, lw=0)
+        axes.axvspan(first, last, color=WRONG, alpha=0.25, lw=0)
     _span(axes, 0.0, max(float(found.raw.times[-1]), 1e-3))
     laid = " (trials laid end to end)" if found.report["trials"] else ""
-    axes.set_xlabel(f"seconds{laid}", fontsize=8, color=_QUIET)
+    axes.set_xlabel(f"seconds{laid}", fontsize=8, color=QUIET)
     if order:
         axes.set_yticks(-np.arange(len(order)), [f"{_short(name)}  × {counts[name]}" for name in order])
         axes.set_ylim(-len(order) + 0.4, 0.6)
     else:
         axes.set_yticks([])
-        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color=_QUIET, fontsize=9)
+        axes.text(0.5, 0.5, "no events", transform=axes.transAxes, ha="center", va="center", color=QUIET, fontsize=9)
     more = f", the {_KINDS} most frequent of {len(counts)} kinds" if len(counts) > _KINDS else ""
-    _style(axes, f"Events: {sum(counts.values())}{more}")
+    style(axes, f"Events: {sum(counts.values())}{more}")
 
 
 def _short(name: str) -> str:
@@ -182,13 +183,13 @@ def _spectrum(axes: Axes, found: Inspection, picks: list[int]) -> None:
     power = power[np.isfinite(power).all(axis=1) & (power[:, use] > 0).all(axis=1)] if use.any() else power[:0]
     if len(power):
         axes.semilogy(
-            frequencies[use], power[:, use].T, color=_SIGNAL, lw=0.5, alpha=max(0.08, min(0.6, 6 / len(power)))
+            frequencies[use], power[:, use].T, color=SIGNAL, lw=0.5, alpha=max(0.08, min(0.6, 6 / len(power)))
         )
-        axes.semilogy(frequencies[use], np.median(power[:, use], axis=0), color=_INK, lw=1.4, label="median channel")
+        axes.semilogy(frequencies[use], np.median(power[:, use], axis=0), color=INK, lw=1.4, label="median channel")
         axes.set_xlim(0, frequencies[use][-1])
         axes.legend(fontsize=8, frameon=False, loc="upper right")
         for line in found.report["line_noise"]:
-            axes.axvline(float(line), color=_QUIET, lw=0.7, ls=":", zorder=0)
+            axes.axvline(float(line), color=QUIET, lw=0.7, ls=":", zorder=0)
     else:
         axes.text(
             0.5,
@@ -197,12 +198,12 @@ def _spectrum(axes: Axes, found: Inspection, picks: list[int]) -> None:
             transform=axes.transAxes,
             ha="center",
             va="center",
-            color=_QUIET,
+            color=QUIET,
             fontsize=9,
         )
-    axes.set_xlabel("Hz", fontsize=8, color=_QUIET)
-    axes.grid(axis="y", color=_GRID, lw=0.6)
-    _style(axes, f"Spectrum ({unit}²/Hz)")
+    axes.set_xlabel("Hz", fontsize=8, color=QUIET)
+    axes.grid(axis="y", color=GRID, lw=0.6)
+    style(axes, f"Spectrum ({unit}²/Hz)")
 
 
 def _sensors(axes: Axes, found: Inspection, picks: list[int]) -> None:
@@ -221,26 +222,26 @@ def _sensors(axes: Axes, found: Inspection, picks: list[int]) -> None:
             transform=axes.transAxes,
             ha="center",
             va="center",
-            color=_QUIET,
+            color=QUIET,
             fontsize=9,
         )
-        axes.set_title("Sensors", loc="left", fontsize=9.5, color=_INK)
+        axes.set_title("Sensors", loc="left", fontsize=9.5, color=INK)
         return
     points = np.array(list(places.values()))
     flat = _flatten(points)
     radius = 1.1 * np.abs(flat).max()
     wrong = {channel["name"] for channel in found.report["channels"] if channel["flags"]}
-    colours = [_WRONG if name in wrong else _SIGNAL for name in places]
+    colours = [WRONG if name in wrong else SIGNAL for name in places]
     circle = np.linspace(0, 2 * np.pi, 200)
-    axes.plot(radius * np.sin(circle), radius * np.cos(circle), color=_QUIET, lw=1)
+    axes.plot(radius * np.sin(circle), radius * np.cos(circle), color=QUIET, lw=1)
     nose = np.array([[-0.12, 0.99], [0.0, 1.12], [0.12, 0.99]]) * radius
-    axes.plot(*nose.T, color=_QUIET, lw=1)
+    axes.plot(*nose.T, color=QUIET, lw=1)
     axes.scatter(flat[:, 0], flat[:, 1], s=14 if len(flat) > 40 else 26, color=colours, zorder=2)
     if len(places) <= 80:
         for (x, y), name in zip(flat, places, strict=True):
-            axes.annotate(name, (x, y), (0, 3.5), textcoords="offset points", ha="center", fontsize=5.8, color=_INK)
+            axes.annotate(name, (x, y), (0, 3.5), textcoords="offset points", ha="center", fontsize=5.8, color=INK)
     axes.set_aspect("equal")
-    axes.set_title(f"Sensors: {len(places)}, seen from above", loc="left", fontsize=9.5, color=_INK)
+    axes.set_title(f"Sensors: {len(places)}, seen from above", loc="left", fontsize=9.5, color=INK)
 
 
 def _flatten(points: np.ndarray) -> np.ndarray:

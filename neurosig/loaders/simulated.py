@@ -1,9 +1,9 @@
-"""Simulated EEG with known truth: motor imagery, P300 and SSVEP recordings from a forward model.
+"""Simulated EEG and fMRI with known truth: motor imagery, P300 and SSVEP from a forward model, resting networks.
 
-A recording is made the way a real one arises. Dipoles in mne's packaged head carry the task's response, the resting
-rhythms and a 1/f background; a spherical forward solution brings them to electrodes that lie a little differently in
-each session; then come eyes, muscles, movement, mains, bad electrodes and the amplifier. What was put in is handed out
-beside the data as the truth.
+An EEG recording is made the way a real one arises. Dipoles in mne's packaged head carry the task's response, the
+resting rhythms and a 1/f background; a spherical forward solution brings them to electrodes that lie a little
+differently in each session; then come eyes, muscles, movement, mains, bad electrodes and the amplifier. What was put in
+is handed out beside the data as the truth. How fMRI runs are made is said in `neurosig.loaders.simulation.fmri`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from neurosig.loaders.simulation.people import Session, Subject
     from neurosig.loaders.simulation.tasks import Schedule
 
-__all__ = ["KINDS", "SimulatedRecording", "default_processing", "simulate_eeg", "simulate_recordings"]
+__all__ = ["KINDS", "SimulatedRecording", "default_processing", "simulate_eeg", "simulate_fmri", "simulate_recordings"]
 
 KINDS = ("imagery", "p300", "ssvep")
 _WINDOWS = {"imagery": (0.5, 3.5), "p300": (0.0, 0.8), "ssvep": (0.5, 3.5)}  # seconds after the event
@@ -248,6 +248,150 @@ def simulate_eeg(
         spec,
         name=f"simulated-{kind}",
         truth={"kind": kind, "random_state": random_state, "effect": effect, "trials": trials, "recordings": truths},
+    )
+
+
+def simulate_fmri(
+    n_subjects: int = 20,
+    n_sessions: int = 1,
+    n_runs: int = 1,
+    n_times: int | Sequence[int] = 200,
+    *,
+    t_r: float | Sequence[float] = 2.0,
+    n_sites: int = 1,
+    n_regions: int = 40,
+    n_networks: int = 5,
+    subjects: Sequence[int | str] | None = None,
+    label: str | None = "connectivity",
+    effect: float = 1.0,
+    noise: float = 0.4,
+    motion: float = 1.0,
+    site_effect: float = 1.0,
+    missing: float = 0.0,
+    standardize: str | None = "zscore_sample",
+    random_state: int = 0,
+) -> SignalDataset:
+    """Simulate resting fMRI of patients and controls: regions of latent networks, and what blurs them.
+
+    A run depends on `random_state`, its subject, session and run, and on how it is asked to look, but not on which
+    others are made.
+
+    Parameters
+    ----------
+    n_subjects, n_sessions, n_runs : int
+        How many subjects, sessions of each and runs of each session.
+    n_times : int or sequence of int
+        Volumes of a run; one for all, or one for each site.
+    t_r : float or sequence of float
+        Repetition time in seconds; one for all, or one for each site.
+    n_sites : int
+        Where subjects are measured; each site has as many patients as controls.
+    n_regions, n_networks : int
+        Regions, and latent networks that they divide among themselves.
+    subjects : sequence of int or str, optional
+        Make only these of the `n_subjects` (numbers from 1); None makes all.
+    label : {"connectivity", "autocorrelation", "both", None}
+        What tells patients from controls: how the first two networks are coupled, how slow the last network's activity
+        is (which leaves correlations as they are), or both; None for no labels.
+    effect : float
+        Factor on everything that differs between classes: 1 is typical, 0 leaves nothing to decode.
+    noise : float
+        Standard deviation of the noise relative to the signal's.
+    motion, site_effect : float
+        Factors on head movement and on what scanners add; 1 is typical, 0 is none.
+    missing : float
+        Share of a run's regions that were not measured (NaN).
+    standardize : {"zscore_sample", "psc", None}
+        "zscore_sample" brings each region of a run to mean 0 and standard deviation 1; the others leave it in percent
+        signal change.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    SignalDataset
+        ``X`` of shape (n_runs, n_regions, n_times), or a list of (n_regions, n_times) where lengths differ; ``y``
+        "control" and "patient"; metadata with ``site``, ``t_r`` (s), ``n_volumes``, ``kept``, ``age`` (years),
+        ``mean_fd`` (mm) and ``score`` (how far a person's effect goes: a target for regression); ``truth`` with
+        ``networks`` (of each region), ``loadings``, ``correlation`` (of the networks), ``label_networks``,
+        ``subjects`` and ``recordings`` ({(subject, session, run): network_series, confounds, fd, missing}).
+
+    Raises
+    ------
+    UsageError
+        If an argument makes no sense; the message says what would.
+
+    Examples
+    --------
+    >>> from neurosig.loaders import simulate_fmri
+    >>> data = simulate_fmri(n_subjects=4, n_sites=2, t_r=[2.0, 0.8], n_times=[60, 150])
+    >>> [run.shape for run in data.X]
+    [(40, 60), (40, 60), (40, 150), (40, 150)]
+    """
+    import dataclasses
+
+    import numpy as np
+    import pandas as pd
+
+    from neurosig.loaders.fmri_clean import UNITS
+    from neurosig.loaders.simulation.fmri import FmriDesign, draw_person, draw_population, draw_run
+
+    if standardize not in UNITS:
+        raise UsageError(f"standardize must be 'zscore_sample', 'psc' or None, got {standardize!r}")
+    design = FmriDesign.checked(
+        n_subjects=n_subjects, n_sessions=n_sessions, n_runs=n_runs, n_sites=n_sites, n_times=n_times, t_r=t_r,
+        n_regions=n_regions, n_networks=n_networks, label=label, effect=effect, noise=noise, motion=motion,
+        site_effect=site_effect, missing=missing, random_state=random_state,
+    )  # fmt: skip
+    population = draw_population(design)
+    people = [draw_person(design, population, number) for number in design.select(subjects)]
+    signals: list[np.ndarray] = []
+    rows: list[dict[str, Any]] = []
+    truths: dict[tuple[str, ...], dict[str, Any]] = {}
+    for person in people:
+        for session in range(design.n_sessions):
+            for run in range(design.n_runs):
+                data, truth = draw_run(design, population, person, session, run)
+                if standardize == "zscore_sample":
+                    data = (data - data.mean(axis=1, keepdims=True)) / data.std(axis=1, ddof=1, keepdims=True)
+                signals.append(data.astype(np.float32))
+                key = {"subject": str(person.number), "session": str(session), "run": str(run)}
+                truths[tuple(key.values())] = truth
+                rows.append(
+                    key
+                    | {"file": f"sub-{person.number}_ses-{session}_run-{run}", "site": f"site-{person.site + 1}"}
+                    | {"t_r": design.t_r[person.site], "n_volumes": design.n_times[person.site], "kept": None}
+                    | {"age": person.age, "mean_fd": float(truth["fd"].mean()), "score": person.score}
+                )
+    periods, lengths = {row["t_r"] for row in rows}, {row["n_volumes"] for row in rows}
+    names = [f"net{network + 1}_{i + 1:03d}" for i, network in enumerate(population.networks)]
+    period = periods.pop() if len(periods) == 1 else None
+    spec = SignalSpec(
+        modality="fmri", ch_names=tuple(names), sfreq=None if period is None else 1 / period, t_r=period,
+        unit="z" if standardize == "zscore_sample" else "psc", n_times=min(lengths) if len(lengths) == 1 else None,
+        atlas=f"simulated-{n_regions}", positions=tuple(map(tuple, population.positions.tolist())),
+        extra={"fmri": {"simulated": {"random_state": design.seed, "standardize": standardize}}},
+    )  # fmt: skip
+    pair = tuple(range(2)) if design.carries("connectivity") else None
+    runs_each = design.n_sessions * design.n_runs
+    alone = design.n_networks - 1 if design.carries("autocorrelation") else None
+    return SignalDataset(
+        np.stack(signals) if len(lengths) == 1 else signals,
+        None if label is None else np.array([person.label for person in people for _ in range(runs_each)]),
+        pd.DataFrame(rows),
+        spec,
+        name="simulated-fmri",
+        truth={
+            "kind": "fmri",
+            "random_state": random_state,
+            "effect": effect,
+            "networks": population.networks,
+            "loadings": population.loadings,
+            "correlation": population.correlation,
+            "label_networks": {"connectivity": pair, "autocorrelation": alone},
+            "subjects": {str(person.number): dataclasses.asdict(person) for person in people},
+            "recordings": truths,
+        },
     )
 
 

@@ -155,6 +155,11 @@ def sources_of_dataset(manifest: Manifest, subjects: Sequence[str] | None = None
             f"(neurosig benchmark --dataset {manifest.name} --group cleaning), or give the downloaded files instead of "
             "--dataset"
         )
+    if manifest.modality == "fmri":
+        raise UsageError(
+            f"{manifest.name} is fMRI, and recordings of EEG or MEG are expected here; its region series are for "
+            "neurosig benchmark, train, decode and pretrain brainmae"
+        )
     if manifest.kind != "simulated":
         return [
             Source(*_place(item), item, task=item.task, dataset=manifest.name) for item in manifest.recordings(subjects)
