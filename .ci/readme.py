@@ -41,7 +41,7 @@ def datasets() -> str:
     for name in list_manifests():
         manifest = read_manifest(name)
         if manifest.kind != "moabb":
-            lines.append(f"| `{name}` | {manifest.paradigm or '-'} | {manifest.title} |")
+            lines.append(f"| `{name}` | {manifest.paradigm or manifest.modality} | {manifest.title} |")
     return "\n".join(lines)
 
 

@@ -24,6 +24,7 @@ SUITES = (
     "benchmarks.bench_networks",
     "benchmarks.bench_tokenizers",
     "benchmarks.bench_neurorvq",
+    "benchmarks.bench_fmri",
 )
 
 

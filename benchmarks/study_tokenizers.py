@@ -11,15 +11,19 @@ was pretrained on its tokens, has seen a person whose trials are tested.
 ``learn``
     TFM-Tokenizer and NeuroRVQ in sizes that one slow core learns in minutes, stated in `TOKENIZERS`: a tenth to a
     thirtieth of the published ones, and a few epochs. Errors of reconstruction by band and use of the codes, on windows
-    of the other half.
+    of the other half. TFM-Tokenizer is learned in two ways: as published (codes and decoder begin at random, unused
+    codes are left alone), and with the options that a short training needs (k-means, dead codes restarted, the decoder
+    begun at the mean spectrum, a higher rate, no dropout); decisions take the second. Collections without electrode
+    names, or of less than a second, are left out.
 ``decide``
-    Imagined left against right fist (`eegmmidb-trials`: one of three runs of a person left out), rest against mental
-    arithmetic (`eegmat`: learned on one half of the people, tested on the other) and flicker at 20 against 30 Hz
-    (`muse-ssvep`: one person, one of four runs left out; trials of 3 s, shorter than the windows learned from): a
-    linear probe of the pooled embeddings, and of the histogram of tokens; fine-tuning; and, under the same folds,
-    tangent space with logistic regression, and EEGNet from scratch, on signals filtered as each dataset asks for. All
-    that is trained by steps gets the same number of them (`BUDGET`) and no validation part. The embeddings of TFM-
-    Tokenizer are those before quantization, the ones of NeuroRVQ sums of codes. NeuroRVQ's foundation model has learned
+    Imagined left against right fist (`eegmmidb-trials`) and rest against mental arithmetic (`eegmat`), learned on
+    one half of the people and tested on the other; flicker at 20 against 30 Hz (`muse-ssvep`: one person, one of
+    four runs left out; trials of 3 s, shorter than the windows learned from); and imagined fists again within a
+    person, one of three runs left out, by probes and tangent space alone. A linear probe of the pooled embeddings,
+    and of the histogram of tokens; fine-tuning; and, under the same folds and on the same channels, tangent space
+    with logistic regression, and EEGNet from scratch, on signals filtered as each dataset asks for. All that is
+    trained by steps gets the same number of them (`budget`) and no validation part. The embeddings of TFM-Tokenizer
+    are those before quantization, the ones of NeuroRVQ sums of codes. NeuroRVQ's foundation model has learned
     masked tokens of the half; TFM's encoder starts from the codebook alone.
 """
 
@@ -30,13 +34,16 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache, lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from sklearn.dummy import DummyClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
@@ -50,23 +57,32 @@ from neurosig.loaders.manifest import open_dataset
 from neurosig.models import NetClassifier, NeuroRVQClassifier, NeuroRVQEmbedder, TFMClassifier
 from neurosig.preprocessing.tangent import FastTangentSpace
 from neurosig.tokenizers import NeuroRVQTokenizer, TFMTokenizer, TokenFeatures
+from neurosig.tokenizers.quality import band_errors
+from neurosig.tokenizers.tfm_signal import cut_frames, magnitude_spectrum, quantile_scale
 
 SFREQ, SECONDS = 200.0, 4.0
 BROAD = {"fmin": 0.5, "fmax": 45.0, "resample": SFREQ}
-MOTOR = [f"{row}{column}" for row in ("FC", "C", "CP") for column in "531z246"]
+MOTOR = [f"{row}{column}" for row in ("FC", "C", "CP") for column in "3z4"]
+TEN = ["F3", "F4", "C3", "C4", "P3", "P4", "O1", "O2", "Fz", "Pz"]
 MUSE = ["TP9", "AF7", "AF8", "TP10"]
 HALVES = (0, 1)
-SHARED = {"max_epochs": 4, "device": "cpu", "any_channels": True}
+SHARED: dict[str, Any] = {"batch_size": 8, "device": "cpu", "any_channels": True}
+SMALL_TFM: dict[str, Any] = {
+    "n_codes": 512, "emb_size": 32, "freq_depth": 1, "temporal_depth": 1, "decoder_depth": 2, "n_heads": 4,
+    "max_epochs": 6, **SHARED,
+}  # fmt: skip
 TOKENIZERS: dict[str, Callable[[int], Any]] = {
     "TFM": lambda seed: TFMTokenizer(
-        n_codes=512, emb_size=32, freq_depth=1, temporal_depth=1, decoder_depth=2, n_heads=4, kmeans_init=True,
-        restart_dead_codes=0.5, batch_size=8, random_state=seed, **SHARED,
+        kmeans_init=True, restart_dead_codes=0.1, mean_init=True, lr=3e-3, drop_prob=0.0, random_state=seed,
+        **SMALL_TFM,
     ),
+    "TFM, begun as published": lambda seed: TFMTokenizer(random_state=seed, **SMALL_TFM),
     "NeuroRVQ": lambda seed: NeuroRVQTokenizer(
         n_codes=256, code_dim=32, depth=2, decoder_depth=1, n_levels=4, n_heads=5, options={"n_filters": 4},
-        batch_size=8, resample=True, on_unknown="drop", random_state=seed, **SHARED,
+        lr=1e-3, max_epochs=4, resample=True, on_unknown="drop", random_state=seed, **SHARED,
     ),
 }  # fmt: skip
+DECIDE = ("TFM", "NeuroRVQ")  # the others are learned once and decide nothing
 
 
 class Task:
@@ -82,10 +98,20 @@ class Task:
         Whether people of one half are tested with a decoder of the other; else runs of a person.
     keep : dict
         Of what the classical pipelines get.
+    step : int
+        Every how many trials are taken.
+    title : str, optional
+        What tables call it, the dataset's name by default.
+    tunes : bool
+        Whether anything is trained by steps.
     """
 
-    def __init__(self, name: str, reading: dict[str, Any], across: bool, keep: dict[str, Any], step: int = 1):
+    def __init__(
+        self, name: str, reading: dict[str, Any], across: bool, keep: dict[str, Any], *, step: int = 1,
+        title: str = "", tunes: bool = True,
+    ):  # fmt: skip
         self.name, self.reading, self.across, self.keep, self.step = name, reading, across, keep, step
+        self.title, self.tunes = title or name, tunes
 
     @cache  # noqa: B019 - three tasks live as long as the study
     def read(self, broad: bool) -> SignalDataset:
@@ -102,7 +128,7 @@ class Task:
 
     def half(self, person: str) -> int:
         """Which half a person is in."""
-        return open_dataset(self.name).subject_list.index(person) % 2
+        return _people(self.name).index(person) % 2
 
     def folds(self, half: int) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
         """Person, name of the fold, trials trained on, trials tested, for the people of a half."""
@@ -123,10 +149,20 @@ class Task:
 
 
 TASKS = (
-    Task("eegmmidb-trials", {"tmin": 0.0, "tmax": SECONDS, "picks": MOTOR}, False, {"picks": MOTOR}),
-    Task("eegmat", {"tmax": SECONDS}, True, {"tmax": SECONDS}, step=2),
+    Task("eegmmidb-trials", {"tmin": 0.0, "tmax": SECONDS, "picks": MOTOR}, True, {"picks": MOTOR}),
+    Task("eegmat", {"tmax": SECONDS, "picks": TEN}, True, {"tmax": SECONDS, "picks": TEN}, step=2),
     Task("muse-ssvep", {"tmax": 3.0, "picks": MUSE}, False, {"picks": MUSE}),
-)
+    Task(
+        "eegmmidb-trials", {"tmin": 0.0, "tmax": SECONDS, "picks": MOTOR}, False, {"picks": MOTOR},
+        title="eegmmidb-within", tunes=False,
+    ),
+)  # fmt: skip
+
+
+@cache
+def _people(name: str) -> list[str]:
+    """People of a dataset in order; asked for a trial at a time, its files would be opened for each."""
+    return open_dataset(name).subject_list
 
 
 _PLACE: list[Path] = []  # where signals that were read are kept
@@ -140,7 +176,7 @@ def _kept(name: str, read: Callable[[], SignalDataset]) -> SignalDataset:
     return dataclasses.replace(found, X=np.asarray(found.X[:], dtype=np.float32))
 
 
-@cache
+@lru_cache(maxsize=1)
 def collections(half: int) -> tuple[SignalDataset, ...]:
     """Windows of four seconds to learn from: of the people of a half, and of recordings that nobody is tested on."""
     root = Path(os.environ["NEUROSIG_DATA"])
@@ -158,9 +194,8 @@ def collections(half: int) -> tuple[SignalDataset, ...]:
         if files
     ]
     if half == 0:  # person 1 of `eegmmidb-trials`
-        found.append(
-            load_eeg([root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)], picks=MOTOR, **windows)
-        )
+        rest = [root / "eegmmidb" / "edf" / f"S001R0{run}.edf" for run in (1, 2)]
+        found.append(_kept("rest-0", partial(load_eeg, rest, picks=MOTOR, **windows)))
     return tuple(found)
 
 
@@ -173,24 +208,50 @@ def learn(out: Path, name: str, half: int, seed: int) -> Any:
     return type(TOKENIZERS[name](seed)).from_pretrained(folder)
 
 
+def judged_on(task: Task, half: int) -> SignalDataset:
+    """Trials of the people that the tokenizers of a half have not seen."""
+    trials = task.read(True)
+    others = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)]) != half
+    return trials.subset(np.flatnonzero(others)[::3])
+
+
+def mean_spectrum(half: int) -> pd.DataFrame:
+    """Errors of what TFM-Tokenizer would give if its tokens told nothing: the mean spectrum of what it learned from."""
+
+    def spectra(trials: SignalDataset) -> np.ndarray:
+        signals = torch.from_numpy(np.asarray(trials.X, dtype=np.float32) * 1e6).flatten(0, 1)
+        return magnitude_spectrum(cut_frames(quantile_scale(signals))).flatten(0, 1).numpy()
+
+    mean = np.concatenate([spectra(trials) for trials in collections(half)]).mean(axis=0)
+    found = []
+    for task in TASKS[:2]:
+        judged = judged_on(task, half)
+        original = spectra(judged)
+        table = band_errors([(original, np.broadcast_to(mean, original.shape))], np.arange(100.0)).reset_index()
+        facts = {"tokenizer": "mean spectrum (no tokens)", "half": half, "dataset": task.name, "n": len(judged)}
+        found.append(table.assign(seed=0, **facts))
+    return pd.concat(found)
+
+
 def study_learning(out: Path, names: list[str], seeds: int) -> dict[str, pd.DataFrame]:
     """Reconstruction and use of the codes, on people that were not learned from."""
     bands, usage = [], []
     for name in names:
         for half in HALVES:
-            for seed in range(seeds):
+            for seed in range(seeds if name in DECIDE else 1):
                 tokenizer = learn(out, name, half, seed)
                 facts = {"tokenizer": name, "half": half, "seed": seed}
                 for task in TASKS[:2]:
-                    trials = task.read(True)
-                    others = np.array([task.half(person) for person in trials.metadata["subject"].astype(str)]) != half
-                    judged = trials.subset(np.flatnonzero(others)[::3])
+                    judged = judged_on(task, half)
                     table = tokenizer.reconstruction_report(judged).reset_index()
                     bands.append(table.assign(dataset=task.name, n=len(judged), **facts))
+                    print(name, half, seed, task.name, table[["band", "nmse"]].round(3).values.tolist(), flush=True)
                     usage.append(tokenizer.codebook_usage(judged).assign(dataset=task.name, **facts))
+    bands += [mean_spectrum(half) for half in HALVES]
     errors, used = pd.concat(bands), pd.concat(usage)
     columns = ["nmse", "correlation", "power_ratio"]
     by_band = errors.groupby(["tokenizer", "dataset", "band"], sort=False)[columns].agg(["mean", "std"])
+    by_band["trainings"] = errors.groupby(["tokenizer", "dataset", "band"], sort=False).size()
     levels = [column for column in ("scale", "level") if column in used]
     columns = ["share_used", "perplexity", "n_dead"]
     by_level = used.groupby(["tokenizer", "dataset", *levels], dropna=False)[columns].agg(["mean", "std"])
@@ -198,8 +259,8 @@ def study_learning(out: Path, names: list[str], seeds: int) -> dict[str, pd.Data
 
 
 def budget(task: Task) -> dict[str, Any]:
-    """Epochs of batches of 8 that make about 160 steps within a person (30 trials, 96 in `muse-ssvep`), 280 across."""
-    epochs = {"eegmmidb-trials": 40, "eegmat": 10, "muse-ssvep": 13}[task.name]
+    """Epochs of batches of 8 that make about 160 steps: 270 trials, 224, 96, and 30 within a person."""
+    epochs = {"eegmmidb-trials": 5, "eegmat": 6, "muse-ssvep": 13, "eegmmidb-within": 40}[task.title]
     return {"max_epochs": epochs, "batch_size": 8, "validation": None}
 
 
@@ -211,11 +272,8 @@ def classical(task: Task, seed: int) -> dict[str, Any]:
         class_weight="balanced", device="cpu", random_state=seed, **budget(task),
     )  # fmt: skip
     lr = LogisticRegression(max_iter=1000, class_weight="balanced")
-    return {
-        "Chance": DummyClassifier(strategy="prior"),
-        "TS+LR": make_pipeline(FastTangentSpace(estimator="oas"), lr),
-        "EEGNet from scratch": net,
-    }
+    found = {"Chance": DummyClassifier(strategy="prior"), "TS+LR": make_pipeline(FastTangentSpace(estimator="oas"), lr)}
+    return found | {"EEGNet from scratch": net} if task.tunes else found
 
 
 def of_tokens(name: str, task: Task, out: Path, half: int, seed: int) -> dict[str, Any]:
@@ -229,11 +287,14 @@ def of_tokens(name: str, task: Task, out: Path, half: int, seed: int) -> dict[st
         )
 
     found = {f"{name}, probe of embeddings": probe("embedding"), f"{name}, probe of tokens": probe("histogram")}
+    if not task.tunes:
+        return found
     tuned: dict[str, Any] = {"device": "cpu", "random_state": seed, "info": info, **budget(task)}
     if name == "TFM":
-        found["TFM, fine-tuned"] = TFMClassifier(pretrained=tokenizer, **tuned)
+        found["TFM, fine-tuned"] = TFMClassifier(pretrained=FrozenEstimator(tokenizer), **tuned)
     else:
-        found["NeuroRVQ, fine-tuned"] = NeuroRVQClassifier(pretrained=_embedder(out, tokenizer, half, seed), **tuned)
+        embedder = FrozenEstimator(_embedder(out, tokenizer, half, seed))
+        found["NeuroRVQ, fine-tuned"] = NeuroRVQClassifier(pretrained=embedder, **tuned)
     return found
 
 
@@ -249,21 +310,23 @@ def _embedder(out: Path, tokenizer: Any, half: int, seed: int) -> NeuroRVQEmbedd
 def study_decisions(out: Path, names: list[str], seeds: int) -> dict[str, pd.DataFrame]:
     """Scores of probes, fine-tuning and baselines under the same folds; each fold is kept when it is done."""
     rows = []
-    for task in TASKS:
-        for half in HALVES:
-            for seed in range(seeds):
-                # the people tested are those that the tokenizer of the other half has not seen
-                makers: dict[str, Callable[[], dict[str, Any]]] = {"": partial(classical, task, seed)}
-                for name in names:
-                    makers[name] = partial(of_tokens, name, task, out, 1 - half, seed)
-                for group, make in makers.items():
-                    path = out / "decided" / f"{task.name}-{group or 'classical'}-half{half}-seed{seed}.csv"
-                    if not path.exists():
-                        table = pd.DataFrame(decide(task, make(), half, bool(group)))
-                        path.parent.mkdir(parents=True, exist_ok=True)
-                        atomic_write(path, table.assign(seed=seed).to_csv(index=False))
-                        print(table.groupby("pipeline")["score"].mean().round(3).to_dict(), path.stem, flush=True)
-                    rows.append(pd.read_csv(path, dtype={"subject": str}))
+    # a seed of all that is trained by steps before the next, so that what is cut short has whole seeds
+    for tunes, seed, half in product((True, False), range(seeds), HALVES):
+        for task in (task for task in TASKS if task.tunes is tunes):
+            if not list(task.folds(half)):  # one person is in one half
+                continue
+            # the people tested are those that the tokenizer of the other half has not seen
+            makers: dict[str, Callable[[], dict[str, Any]]] = {"": partial(classical, task, seed)}
+            for name in (name for name in names if name in DECIDE):
+                makers[name] = partial(of_tokens, name, task, out, 1 - half, seed)
+            for group, make in makers.items():
+                path = out / "decided" / f"{task.title}-{group or 'classical'}-half{half}-seed{seed}.csv"
+                if not path.exists():
+                    table = pd.DataFrame(decide(task, make(), half, bool(group)))
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    atomic_write(path, table.assign(seed=seed).to_csv(index=False))
+                    print(table.groupby("pipeline")["score"].mean().round(3).to_dict(), path.stem, flush=True)
+                rows.append(pd.read_csv(path, dtype={"subject": str}))
     return {"decisions": summary(pd.concat(rows))}
 
 
@@ -281,30 +344,33 @@ def decide(task: Task, pipelines: dict[str, Any], half: int, broad: bool) -> Ite
                 fitted[name] = clone(pipeline).fit(trials.X[train], y[train])
             scores = fitted[name].predict_proba(trials.X[test])[:, 1]
             yield {
-                "dataset": task.name, "pipeline": name, "subject": person, "fold": fold, "n": len(test),
+                "dataset": task.title, "pipeline": name, "subject": person, "fold": fold, "n": len(test),
                 "score": roc_auc_score(y[test] == positive, scores),
             }  # fmt: skip
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over people with its 95 % interval, spread over people and over seeds, and the gain on TS+LR."""
+    """Mean over people with its 95 % interval, spread over people and over seeds, and the gain on TS+LR.
+
+    Of one person all is over the runs left out.
+    """
     from scipy import stats
 
     found = []
     for (dataset, pipeline), part in rows.groupby(["dataset", "pipeline"], sort=False):
-        people = part.groupby("subject")["score"].mean()
-        seeds = part.groupby(["seed", "subject"])["score"].mean().groupby("seed").mean()
-        reference = (
-            rows[(rows["dataset"] == dataset) & (rows["pipeline"] == "TS+LR")].groupby("subject")["score"].mean()
-        )
+        over = "subject" if part["subject"].nunique() > 1 else "fold"
+        people = part.groupby(over)["score"].mean()
+        seeds = part.groupby(["seed", over])["score"].mean().groupby("seed").mean()
+        reference = rows[(rows["dataset"] == dataset) & (rows["pipeline"] == "TS+LR")].groupby(over)["score"].mean()
         gain = (people - reference).dropna()
         n = len(people)
         half = stats.t.ppf(0.975, n - 1) * people.std() / np.sqrt(n) if n > 1 else np.nan
         p = stats.wilcoxon(gain).pvalue if n > 5 and gain.abs().any() and pipeline != "Chance" else np.nan
         found.append(
-            {"dataset": dataset, "pipeline": pipeline, "n": n, "auc": people.mean(), "ci_low": people.mean() - half,
-             "ci_high": people.mean() + half, "sd_people": people.std(), "sd_seeds": seeds.std(), "chance": 0.5,
-             "gain_on_ts_lr": gain.mean(), "p": p}
+            {"dataset": dataset, "pipeline": pipeline, "over": "people" if over == "subject" else "runs", "n": n,
+             "trials": int(part[part["seed"] == part["seed"].iloc[0]]["n"].sum()), "seeds": len(seeds),
+             "auc": people.mean(), "ci_low": people.mean() - half, "ci_high": people.mean() + half,
+             "sd_over": people.std(), "sd_seeds": seeds.std(), "chance": 0.5, "gain_on_ts_lr": gain.mean(), "p": p}
         )  # fmt: skip
     table = pd.DataFrame(found)
     table["p_holm"] = table.groupby("dataset")["p"].transform(lambda p: holm(p) if p.notna().any() else p)
@@ -315,7 +381,7 @@ def check_settings(out: Path) -> None:
     """Refuse a folder of other settings."""
     said = {
         "tokenizers": {name: repr(make(0).get_params()) for name, make in TOKENIZERS.items()},
-        "tasks": {task.name: [task.reading, task.keep, task.step, budget(task)] for task in TASKS},
+        "tasks": {task.title: [task.reading, task.across, task.keep, task.step, budget(task)] for task in TASKS},
     }
     path = out / "settings.json"
     text = json.dumps(said, indent=1, default=str)

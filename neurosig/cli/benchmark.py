@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from neurosig.cli import transfer
+from neurosig.cli import fmri_options, transfer
 
 if TYPE_CHECKING:
     from neurosig.evaluation.results import Results
@@ -28,6 +28,8 @@ Examples:
   neurosig benchmark --dataset recordings/ --events left_hand=T1,right_hand=T2
   neurosig benchmark --dataset eegmmidb --pipelines my_pipelines/ --evaluation cross_subject --n-jobs -1
   neurosig benchmark --protocol transfer --dataset eegmmidb --pipelines EEGNet,TS+LR --leave-subjects 4 --out study/
+  neurosig benchmark --dataset abide --data recordings/ --pipelines pipelines/fmri/ --folds site
+  neurosig benchmark --dataset derivatives/ --atlas schaefer.nii.gz --labels diagnosis --group fmri
 
 \b
 What is written to --out:
@@ -65,8 +67,8 @@ def command(
         typer.Option(
             "--evaluation",
             "-e",
-            help="Learn from the same session (within_session), the same person's other "
-            "sessions (cross_session), or other people (cross_subject).  [default: within_session]",
+            help="Learn from the same session (within_session), the same person's other sessions (cross_session), "
+            "other people (cross_subject), or other sites (cross_site).  [default: within_session]",
         ),
     ] = None,
     folds: Annotated[
@@ -74,8 +76,8 @@ def command(
         typer.Option(
             "--folds",
             help="Folds within a session: run (leave one run out), chronological (blocks) or shuffled (MOABB's "
-            "default, optimistic); subject and session select the cross evaluations. auto: what the dataset asks for, "
-            "else run where every session has two runs with every class, else chronological.",
+            "default, optimistic); subject, session and site select the cross evaluations. auto: what the dataset asks "
+            "for, else run where every session has two runs with every class, else chronological.",
         ),
     ] = "auto",
     out: Annotated[
@@ -104,6 +106,11 @@ def command(
     channels: Annotated[
         str | None, typer.Option("--channels", metavar="C3,Cz,...", help="Only these channels.")
     ] = None,
+    atlas: fmri_options.Atlas = None,
+    t_r: fmri_options.RepetitionTime = None,
+    confounds: fmri_options.Confounds = None,
+    labels: fmri_options.Labels = None,
+    fmri: fmri_options.More = None,
     n_splits: Annotated[
         int | None, typer.Option("--n-splits", metavar="N", help="Number of folds, where there is a choice.")
     ] = None,
@@ -116,7 +123,9 @@ def command(
     metric: Annotated[
         str | None,
         typer.Option(
-            "--metric", metavar="NAME", help="roc_auc, accuracy or balanced_accuracy.  [default: MOABB's rule]"
+            "--metric",
+            metavar="NAME",
+            help="roc_auc, accuracy or balanced_accuracy; of numbers r2, pearson or mae.  [default: MOABB's rule]",
         ),
     ] = None,
     n_jobs: Annotated[int, typer.Option("--n-jobs", "-j", metavar="N", help="Processes; -1 uses all cores.")] = 1,
@@ -148,6 +157,7 @@ def command(
     options: dict[str, Any] = {"fmin": fmin, "fmax": fmax, "tmin": tmin, "tmax": tmax, "resample": resample}
     options["picks"] = None if channels is None else [name.strip() for name in channels.split(",") if name.strip()]
     options = {name: value for name, value in options.items() if value is not None}
+    series = fmri_options.fmri_options(atlas, t_r, confounds, labels, fmri)
     own: dict[str, Any] = {
         "seeds": seeds, "leave_subjects": leave_subjects, "fine_tune": fine_tune, "direct": direct, "window": window,
         "window_step": window_step, "faster": faster, "faster_both": faster_both, "max_epochs": max_epochs,
@@ -155,7 +165,7 @@ def command(
     if protocol != "moabb":
         theirs = {
             "--allow-seen": allow_seen or None, "--evaluation": evaluation, "--cs-mode": cs_mode,
-            "--backend dask": "" if backend == "dask" else None,
+            "--backend dask": "" if backend == "dask" else None, "--atlas, --labels, ... (fMRI)": series,
         }  # fmt: skip
         transfer.check_protocol(protocol, theirs)
         transfer.run_transfer(
@@ -169,13 +179,13 @@ def command(
     transfer.check_protocol(protocol, {f"--{name.replace('_', '-')}": value for name, value in own.items()})
     try:
         with only_json(json):
+            told = {"data": data, "events": choose_events(events), **options}
+            given, told = fmri_options.opened(dataset, series, told)
             results = benchmark(
-                _pipelines(pipelines), dataset, evaluation or "within_session", folds=folds, n_splits=n_splits,
-                cs_mode=cs_mode, metric=metric, groups=group or None, events=choose_events(events),
-                subjects=parse_names(subjects), data=data, out=out, overwrite=overwrite, n_jobs=n_jobs, backend=backend,
-                random_state=seed, allow_seen=allow_seen, progress=not json,
-                command=shlex.join(["neurosig", *sys.argv[1:]]),
-                **options,
+                _pipelines(pipelines), given, evaluation or "within_session", folds=folds, n_splits=n_splits,
+                cs_mode=cs_mode, metric=metric, groups=group or None, subjects=parse_names(subjects), out=out,
+                overwrite=overwrite, n_jobs=n_jobs, backend=backend, random_state=seed, allow_seen=allow_seen,
+                progress=not json, command=shlex.join(["neurosig", *sys.argv[1:]]), **told,
             )  # fmt: skip
             report = out / "report.html"
             if not report.exists():
@@ -188,7 +198,9 @@ def command(
     else:
         reading = {"data": data, "subjects": subjects, "events": events, "fmin": fmin, "fmax": fmax, "tmin": tmin,
                    "tmax": tmax, "resample": resample}  # fmt: skip
-        _show(results, report, ["--dataset", dataset[0], *_again(reading)])
+        reading |= {"atlas": atlas, "t-r": t_r, "confounds": confounds, "labels": labels}
+        more = [part for pair in fmri or () for part in ("--fmri", pair)]
+        _show(results, report, ["--dataset", dataset[0], *_again(reading), *more])
     check_scored(results)
 
 

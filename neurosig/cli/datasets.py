@@ -27,7 +27,7 @@ _Name = Annotated[str, typer.Argument(metavar="NAME", help="A dataset's name, or
 @app.command("list")
 def list_(
     json_: _Json = False,
-    paradigm: Annotated[str | None, typer.Option(help="Only imagery, p300 or ssvep.")] = None,
+    paradigm: Annotated[str | None, typer.Option(help="Only imagery, p300, ssvep or fmri.")] = None,
     here: Annotated[bool, typer.Option("--here", help="Only datasets that can be used without a download.")] = False,
 ) -> None:
     """List the known datasets.
@@ -37,15 +37,16 @@ def list_(
       neurosig datasets list
       neurosig datasets list --here
       neurosig datasets list --paradigm p300 --json
+      neurosig datasets list --paradigm fmri
     """
     from neurosig.cli import console
     from neurosig.core.errors import UsageError
     from neurosig.loaders.manifest import list_manifests, read_manifest
 
-    if paradigm not in (None, "imagery", "p300", "ssvep"):
-        raise UsageError(f"--paradigm is imagery, p300 or ssvep, got {paradigm!r}")
+    if paradigm not in (None, "imagery", "p300", "ssvep", "fmri"):
+        raise UsageError(f"--paradigm is imagery, p300, ssvep or fmri, got {paradigm!r}")
     manifests = [read_manifest(name) for name in list_manifests()]
-    chosen = [item for item in manifests if paradigm in (None, item.paradigm)]
+    chosen = [item for item in manifests if paradigm in (None, item.paradigm or item.modality)]
     # sooner usable ones first: what is simulated or here, then what can be fetched, then what moabb fetches
     chosen.sort(key=lambda item: (_state(item)[0], item.paradigm or "", item.name.lower()))
     if here:
@@ -53,19 +54,20 @@ def list_(
     if json_:
         console.emit_json({"datasets": [_summary(item) for item in chosen]})
         return
-    rows = [(item.name, item.paradigm, _count(item), _state(item)[1], item.title) for item in chosen]
+    rows = [(item.name, item.paradigm or item.modality, _count(item), _state(item)[1], item.title) for item in chosen]
     console.show_table(("name", "paradigm", "subjects", "where", "what"), rows, right=("subjects",))
     console.say("More about one: neurosig datasets show NAME")
 
 
 @app.command()
 def show(name: _Name, data: _Data = None, json_: _Json = False) -> None:
-    """Show what a dataset is: origin, licence, events, how trials are cut, folds, cautions.
+    """Show what a dataset is: origin, licence, events or labels, how trials are cut, folds, cautions.
 
     \b
     Examples:
       neurosig datasets show eegmmidb
       neurosig datasets show my_lab.yml --data recordings/
+      neurosig datasets show abide
     """
     from neurosig.cli import console
     from neurosig.loaders.manifest import read_manifest
@@ -128,6 +130,7 @@ def verify(
       neurosig datasets verify eegmmidb --subjects 1-10
       neurosig datasets verify muse-p300 --data data/muse
       neurosig datasets verify data/eegmmidb/
+      neurosig datasets verify abide --data data/abide
     """
     from neurosig.cli import console
     from neurosig.cli.options import parse_names

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neurosig.cli import fmri_options
 from neurosig.cli.options import parse_events
 
 
@@ -40,6 +41,10 @@ def command(
     resample: Annotated[bool, typer.Option("--resample", help="Resample recordings of another rate.")] = False,
     unit: Annotated[str | None, typer.Option(help="Unit of the numbers where a file does not say: V, mV, uV.")] = None,
     sfreq: Annotated[float | None, typer.Option(help="Sampling rate in Hz where a file does not say.")] = None,
+    atlas: fmri_options.Atlas = None,
+    t_r: fmri_options.RepetitionTime = None,
+    confounds: fmri_options.Confounds = None,
+    fmri: fmri_options.More = None,
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Apply a trained pipeline to new recordings.
@@ -48,11 +53,16 @@ def command(
     the order and unit of training, or refused with the reason. Without --events and --window,
     windows of the trained length are decoded, each overlapping the next by half.
 
+    Of fMRI, a model trained on whole runs answers once a run; regions are matched by name, runs of another
+    repetition time are refused unless --resample is given. Where the training was on images, the same
+    atlas is needed (--atlas).
+
     \b
     Examples:
       neurosig decode --model model/ new.edf --out decoded/
       neurosig decode --model model/ new.edf --window 2 --step 0.5 --out decoded/
       neurosig decode --model model/ new.edf --events left=T1,right=T2 --json
+      neurosig decode --model model/ sub-07_task-rest_desc-preproc_bold.nii.gz --atlas schaefer.nii.gz
     """  # \b keeps the lines of the examples apart
     from neurosig.cli import console
 
@@ -63,7 +73,9 @@ def command(
     if out is None and not json_:
         out = Path("decoded")
     with console.only_json(json_), _place(out):
-        decoded = _decode(recordings, model, events, window, step, on_missing.value, resample, unit, sfreq)
+        decoded = _decode(recordings, model, events, window, step, on_missing.value, resample, {
+            "unit": unit, "sfreq": sfreq, **(fmri_options.fmri_options(atlas, t_r, confounds, None, fmri) or {}),
+        })  # fmt: skip
         files = {} if out is None else _store(decoded, out)
     if json_:
         console.emit_json({**decoded.to_dict(), "files": files})
@@ -92,8 +104,7 @@ def _decode(
     step: float | None,
     on_missing: str,
     resample: bool,
-    unit: str | None,
-    sfreq: float | None,
+    read: dict[str, Any],
 ) -> Any:
     from neurosig.evaluation.trained import TrainedPipeline
 
@@ -102,7 +113,7 @@ def _decode(
         recordings,
         events=events if events == "training" else parse_events(events),
         windows=None if window is None else (window, window / 2 if step is None else step),
-        read={"unit": unit, "sfreq": sfreq},
+        read=read,
         on_missing=on_missing,
         on_sfreq="resample" if resample else "raise",
     )
@@ -120,10 +131,7 @@ def _show(decoded: Any, files: dict[str, Path]) -> None:
     from neurosig.cli import console
 
     for entry in decoded.report["recordings"]:
-        console.say(
-            f"{Path(entry['file']).name}: {entry['seconds']:.1f} s at {entry['sfreq']:g} Hz, "
-            f"{entry['n_windows']} decoded; {entry['mapping']}"
-        )
+        console.say(f"{Path(entry['file']).name}: {_length(entry)}{entry['n_windows']} decoded; {entry['mapping']}")
     for text in decoded.report["warnings"]:
         console.warn(text)
     counts = decoded.table["predicted"].value_counts()
@@ -132,3 +140,11 @@ def _show(decoded: Any, files: dict[str, Path]) -> None:
         console.say(f"as the events say: {decoded.accuracy:.1%} of {int(decoded.table['correct'].notna().sum())}")
     for name, path in files.items():
         console.say(f"{name + ':':8}{path}")
+
+
+def _length(entry: dict[str, Any]) -> str:
+    """How long a recording is, and its rate, as far as they are known (tables of region series need not say)."""
+    if entry["sfreq"] is None:
+        return ""
+    rate = f"repetition time {entry['t_r']:g} s" if entry.get("t_r") else f"{entry['sfreq']:g} Hz"
+    return f"{entry['seconds']:.1f} s at {rate}, "

@@ -63,6 +63,7 @@ def examine() -> list[Check]:
         _system,
         _packages,
         _torch,
+        _nilearn,
         _threads,
         _folders,
         _caches,
@@ -165,6 +166,22 @@ def _torch() -> Iterator[Check]:
         yield Check("GPU", "ok", "none: networks train on the CPU; the Riemannian and linear pipelines need none")
 
 
+def _nilearn() -> Iterator[Check]:
+    """Whether fMRI can be read, and with which atlases if there is no network."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import nibabel  # noqa: F401
+            import nilearn.maskers  # noqa: F401
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        yield Check("import nilearn", "fail", reason, 'fMRI is read by it: pip install --upgrade "nilearn" "nibabel"')
+        return
+    from neurosig.loaders.atlas import OFFLINE
+
+    yield Check("import nilearn", "ok", f"works; atlases without network: {', '.join(OFFLINE)}, and label images")
+
+
 def _torchaudio(status: Mapping[str, Any]) -> Check:
     found = f"{status['torchaudio'] or 'not installed'} beside torch {status['torch'] or 'not installed'}"
     if status["compiled"] == "ok":
@@ -230,7 +247,9 @@ def _caches() -> Iterator[Check]:
     from neurosig.loaders.content import cache_dir
 
     mne_data = Path(os.environ.get("MNE_DATA") or Path.home() / "mne_data")
-    for name, folder in {"neurosig's cache": cache_dir(), "MNE's and MOABB's data": mne_data}.items():
+    atlases = Path(os.environ.get("NILEARN_DATA") or Path.home() / "nilearn_data")
+    places = {"neurosig's cache": cache_dir(), "MNE's and MOABB's data": mne_data, "nilearn's atlases": atlases}
+    for name, folder in places.items():
         if not folder.is_dir():
             yield Check(name, "ok", "empty")
             continue

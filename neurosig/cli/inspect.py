@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from neurosig.cli import fmri_options
+
 _SHOWN = 12  # channels and events listed before the text says how many more there are
 
 
@@ -15,7 +17,11 @@ def command(
     json_: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
     figure: Annotated[
         Path | None,
-        typer.Option("--figure", metavar="OUT.png", help="Draw traces, events, spectrum and sensors to this file."),
+        typer.Option(
+            "--figure",
+            metavar="OUT.png",
+            help="Draw traces, events, spectrum and sensors (of fMRI: series, movement, connectivity) to this file.",
+        ),
     ] = None,
     sfreq: Annotated[float | None, typer.Option(help="Sampling rate in Hz, where the file does not say.")] = None,
     unit: Annotated[
@@ -23,25 +29,46 @@ def command(
     ] = None,
     montage: Annotated[str | None, typer.Option(help="Standard montage of mne to match the channels with.")] = None,
     channels: Annotated[
-        bool, typer.Option("--channels", help="List every channel, not only the remarkable ones.")
+        bool, typer.Option("--channels", help="List every channel (region), not only the remarkable ones.")
     ] = False,
+    atlas: fmri_options.Atlas = None,
+    t_r: fmri_options.RepetitionTime = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(metavar="ROWS", help="Which way a table of regions lies: rows_are_volumes or rows_are_regions."),
+    ] = None,
 ) -> None:
-    """Show what is in a recording: channels, rate, events, amplitudes, and the problems found.
+    """Show what is in a recording: channels or regions, rate, events, amplitudes, and the problems found.
 
     \b
     Examples:
       neurosig inspect S001R04.edf
       neurosig inspect sub-01_task-rest_eeg.vhdr --figure look.png
       neurosig inspect stream.csv.gz --sfreq 256 --json
+      neurosig inspect sub-01_task-rest_bold.nii.gz --atlas power --figure look.png
+      neurosig inspect NYU_0050952_rois_cc200.1D --t-r 2
     """
-    from neurosig.cli import console
+    from neurosig.cli import console, inspect_fmri
+    from neurosig.core.errors import UsageError
     from neurosig.loaders.inspect import look_into
+    from neurosig.loaders.recognise_fmri import holds_fmri
     from neurosig.loaders.recordings import ReadOptions
 
+    asked = any(option is not None for option in (atlas, t_r, orientation))
+    if file.is_file() and holds_fmri(file, asked):
+        eeg_only = {"--sfreq": sfreq, "--unit": unit, "--montage": montage}
+        inspect_fmri.command(
+            file, {"t_r": t_r, "atlas": atlas, "orientation": orientation}, eeg_only, json_, figure, channels
+        )
+        return
+    if asked:
+        raise UsageError(f"--atlas, --t-r and --orientation are for fMRI, {file.name} is none by its name")
     with console.only_json(json_):
         found = look_into(file, options=ReadOptions(sfreq=sfreq, unit=unit, montage=montage))
         if figure is not None:
-            _save(found, figure)
+            from neurosig.loaders.inspect_figure import draw
+
+            save_figure(draw(found), figure)
     if json_:
         console.emit_json(found.report)
     else:
@@ -50,12 +77,17 @@ def command(
             console.say(f"Figure: {figure}")
 
 
-def _save(found: Any, figure: Path) -> None:
+def save_figure(drawing: Any, figure: Path) -> None:
+    """Write a matplotlib figure to the file that ``--figure`` names.
+
+    Raises
+    ------
+    UsageError
+        The name does not end in a kind of picture.
+    """
     from neurosig.core.errors import UsageError
     from neurosig.core.files import atomic_path
-    from neurosig.loaders.inspect_figure import draw
 
-    drawing = draw(found)
     kinds = drawing.canvas.get_supported_filetypes()
     if figure.suffix.lstrip(".").lower() not in kinds:
         raise UsageError(f"--figure takes a file name that ends in .png, .pdf or .svg, got {figure.name!r}")
@@ -66,7 +98,7 @@ def _save(found: Any, figure: Path) -> None:
 def _show(report: dict[str, Any], every_channel: bool) -> None:
     from neurosig.cli import console
 
-    console.say(f"{report['file']}  ({report['format']}, {_size(report['size_bytes'])})", style="bold")
+    console.say(f"{report['file']}  ({report['format']}, {size(report['size_bytes'])})", style="bold")
     rows = [("Channels", _channels(report)), ("Sampling", _sampling(report))]
     if report["trials"]:
         rows.append(("Trials", _trials(report["trials"])))
@@ -107,7 +139,8 @@ def _show(report: dict[str, Any], every_channel: bool) -> None:
         console.say("No problems found.", style="green")
 
 
-def _size(count: float) -> str:
+def size(count: float) -> str:
+    """Bytes in words."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if count < 1000 or unit == "GB":
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"

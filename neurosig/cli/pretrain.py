@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neurosig.cli import fmri_options
 from neurosig.cli.options import parse_names
 from neurosig.cli.recording_options import (
     Data,
@@ -38,7 +39,10 @@ SYSTEM is one of
 or, with --tokenizer, a network that learns to predict hidden tokens of one:
   neurorvq-embedder   NeuroRVQ's foundation model, on its tokens; sizes base, small
   tfm-encoder         the encoder of TFM tokens; sizes base, small
-"base" is the published size; "small" is ours, for a few hours of recordings and a processor without a graphics card.
+or, of runs of fMRI, which are taken whole:
+  brainmae   BrainMAE: segments of region series, of which hidden regions are filled in; sizes base, small
+"base" is the published size (of brainmae ours, as none is published); "small" is ours, for a few hours of recordings
+and a processor without a graphics card.
 Recordings are learned from as they are: filter them before, where they drift or hum (neurosig preprocess recordings/
 --window 5 --out cleaned/ does, and cleans them), and tokenize such as were treated alike.
 
@@ -49,6 +53,8 @@ Examples:
   neurosig pretrain neurorvq eegmmidb --out tokenizer/ --size small --batch 16 --set lr=1e-4 --set patience=5
   neurosig tokenize recordings/ --tokenizer tokenizer/ --out tokens/
   neurosig pretrain tfm-encoder recordings/ --tokenizer tokenizer/ --out encoder/ --epochs 20
+  neurosig pretrain brainmae abide --data recordings/ --out brainmae/ --size small --epochs 50
+  neurosig pretrain brainmae derivatives/ --atlas power --fmri task=rest --out brainmae/ --set n_segments=10
 
 \b
 What is written to --out, for `neurosig tokenize`, from_pretrained, or pretrained= of a classifier:
@@ -89,6 +95,10 @@ def command(
     sfreq: SamplingRate = None,
     keep_bad: KeepBad = False,
     on_nan: OnNan = "raise",
+    atlas: fmri_options.Atlas = None,
+    t_r: fmri_options.RepetitionTime = None,
+    confounds: fmri_options.Confounds = None,
+    fmri: fmri_options.More = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any parameter of the estimator; may be given several times."),
@@ -109,6 +119,25 @@ def command(
         "random_state": seed, "verbose": not json_,
     }  # fmt: skip
     params = {name: value for name, value in params.items() if value is not None} | _set(set_ or [])
+    from neurosig.models.pretraining_runs import RUN_SYSTEMS
+
+    series = fmri_options.fmri_options(atlas, t_r, confounds, None, fmri)
+    if system in RUN_SYSTEMS:
+        _refuse({
+            "--tokenizer": tokenizer, "--window": window, "--step": step, "--picks": picks, "--unit": unit,
+            "--sfreq": sfreq, "--keep-bad": keep_bad or None, "--on-nan": None if on_nan == "raise" else on_nan,
+        }, f"EEG and MEG, {system} learns from fMRI")  # fmt: skip
+        with console.only_json(json_):
+            made = _pretrain_on_runs(
+                system, recordings, out, size=size, subjects=parse_names(subjects), data=data, fmri=series,
+                overwrite=overwrite, licence=licence, progress=not json_, **params,
+            )  # fmt: skip
+        if json_:
+            console.emit_json(_answer_of_runs(made))
+        else:
+            _show_runs(made)
+        return
+    _refuse({"--atlas, --t-r, --confounds or --fmri": series}, f"fMRI, {system} learns from EEG or MEG")
     with console.only_json(json_):
         made = _pretrain(
             system, recordings, out, {"data": data, "subjects": parse_names(subjects)}, {"unit": unit, "sfreq": sfreq},
@@ -152,6 +181,7 @@ def _pretrain(
     from neurosig.core.errors import UsageError
     from neurosig.loaders.recordings import ReadOptions
     from neurosig.models.pretraining import EMBEDDERS, check_embedder, pretrain_embedder
+    from neurosig.models.pretraining_runs import RUN_SYSTEMS
     from neurosig.tokenizers.pretraining import SYSTEMS, check_request, pretrain_tokenizer
     from neurosig.tokenizers.token_sources import named_sources
 
@@ -162,13 +192,56 @@ def _pretrain(
     if system in SYSTEMS and tokenizer is not None:
         raise UsageError(f"{system} is a tokenizer itself: leave --tokenizer out")
     if tokenizer is None or system not in EMBEDDERS:
-        check_request(system, out, params, **shared, systems={**SYSTEMS, **EMBEDDERS})
+        check_request(system, out, params, **shared, systems={**SYSTEMS, **EMBEDDERS, **RUN_SYSTEMS})
     else:
         check_embedder(system, out, tokenizer, params, **shared)
     sources = named_sources(recordings, **which, read=ReadOptions(**reading))
     if tokenizer is not None:
         return pretrain_embedder(system, sources, out, tokenizer=tokenizer, window=window, **options, **params)
     return pretrain_tokenizer(system, sources, out, window=5.0 if window is None else window, **options, **params)
+
+
+def _refuse(given: dict[str, Any], told: str) -> None:
+    """Options that mean nothing to what is going to be learned."""
+    from neurosig.core.errors import UsageError
+
+    if wrong := [name for name, value in given.items() if value is not None]:
+        raise UsageError(f"{wrong[0]} is for {told}: leave it out")
+
+
+def _pretrain_on_runs(system: str, recordings: list[str], out: Path, **options: Any) -> Any:
+    from neurosig.models.pretraining_runs import pretrain_on_runs
+
+    return pretrain_on_runs(system, recordings, out, **options)
+
+
+def _answer_of_runs(made: Any) -> dict[str, Any]:
+    learned = made.estimator
+    return {
+        "folder": str(made.folder), "estimator": type(learned).__name__, "n_parameters": learned.n_parameters_,
+        "n_runs": learned.n_windows_, "t_r": learned.t_r_, "datasets": made.collections,
+        "best_epoch": learned.best_epoch_, "stopped": learned.stopped_, "seconds": learned.seconds_,
+        "history": learned.history_, "seed": learned.random_state,
+    }  # fmt: skip
+
+
+def _show_runs(made: Any) -> None:
+    from neurosig.cli import console
+
+    learned = made.estimator
+    console.say(
+        f"{type(learned).__name__}: {learned.n_parameters_:,} weights; learned from {learned.n_windows_} runs at a "
+        f"repetition time of {learned.t_r_:g} s"
+    )
+    for row in made.collections.to_dict(orient="records"):
+        several = "" if row["subjects"] == 1 else "s"
+        console.say(
+            f"  {row['dataset']}: {row['runs']} runs of {row['subjects']} subject{several}, {row['regions']} regions, "
+            f"{row['volumes']} volumes"
+        )
+    _show_losses(learned)
+    console.say(f"learned: {made.folder} (card: {made.folder / 'README.md'})")
+    console.note(f"next: neurosig.models.BrainMAEClassifier(pretrained={str(made.folder)!r}).fit(runs, labels)")
 
 
 def _answer(made: Any) -> dict[str, Any]:

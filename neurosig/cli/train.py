@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from neurosig.cli import fmri_options
 from neurosig.cli.options import choose_events, parse_names
 
 
@@ -24,6 +25,11 @@ def command(
     tmin: Annotated[float | None, typer.Option(help="First second of a trial, relative to its event.")] = None,
     tmax: Annotated[float | None, typer.Option(help="Last second of a trial.")] = None,
     resample: Annotated[float | None, typer.Option(help="New sampling rate in Hz.")] = None,
+    atlas: fmri_options.Atlas = None,
+    t_r: fmri_options.RepetitionTime = None,
+    confounds: fmri_options.Confounds = None,
+    labels: fmri_options.Labels = None,
+    fmri: fmri_options.More = None,
     cv: Annotated[bool, typer.Option("--cv/--no-cv", help="Estimate the score before the final fit.")] = True,
     folds: Annotated[str, typer.Option(help="auto, run, chronological, session, subject or shuffled.")] = "auto",
     n_splits: Annotated[
@@ -48,6 +54,7 @@ def command(
     Examples:
       neurosig train --dataset simulated-imagery --pipeline TS+LR --out model/
       neurosig train -d recordings/ -p CSP+LDA --events left=T1,right=T2 --fmin 8 --fmax 32 -o model/
+      neurosig train -d abide --data recordings/ -p FC+LR -o model/
     """  # \b keeps the lines of the examples apart
     from neurosig.cli import console
 
@@ -59,8 +66,9 @@ def command(
     }  # fmt: skip
     with console.only_json(json_):
         answer = _train(
-            dataset, pipeline, out, data, parse_names(subjects), choose_events(events), estimate, processing
-        )
+            dataset, pipeline, out, data, parse_names(subjects), choose_events(events), estimate, processing,
+            fmri_options.fmri_options(atlas, t_r, confounds, labels, fmri),
+        )  # fmt: skip
     if json_:
         console.emit_json(answer)
     else:
@@ -87,13 +95,13 @@ def _check_free(out: Path, overwrite: bool) -> None:
 
 def _train(
     dataset: str, pipeline: str, out: Path, data: Path | None, subjects: list[str] | None, events: Any,
-    estimate: dict[str, Any], processing: dict[str, Any],
+    estimate: dict[str, Any], processing: dict[str, Any], fmri: dict[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     from neurosig.evaluation.trained import find_pipeline, train
     from neurosig.loaders.manifest import open_dataset
 
     spec = find_pipeline(pipeline)  # a mistyped name is found before the data are read
-    manifest = open_dataset(dataset, data=data, events=events)
+    manifest = open_dataset(dataset, data=data, events=events, fmri=fmri)
     trained = train(manifest, spec, subjects=subjects, **estimate, **processing)
     trained.save(out)
     return {"model": str(out), "classes": list(trained.classes), "spec": trained.spec.to_dict(), **trained.card}
@@ -105,8 +113,9 @@ def _show(answer: dict[str, Any]) -> None:
 
     data = answer["dataset"]
     several = "" if len(data["subjects"]) == 1 else "s"
+    whole = answer["spec"]["modality"] == "fmri" and answer["spec"]["processing"] is None
     console.say(
-        f"{answer['pipeline']['name']} trained on {data['name']}: {data['n_trials']} trials, "
+        f"{answer['pipeline']['name']} trained on {data['name']}: {data['n_trials']} {'runs' if whole else 'trials'}, "
         f"{len(data['subjects'])} subject{several}, classes {', '.join(answer['classes'])}"
     )
     for text in answer.get("warnings", ()):

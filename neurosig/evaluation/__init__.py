@@ -14,6 +14,9 @@ _NAMES = {
     "load_pipelines": "neurosig.evaluation.pipelines",
     "pseudo_online": "neurosig.evaluation.pseudo_online",
     "read_pipeline_specs": "neurosig.evaluation.pipelines",
+    "segment_matching": "neurosig.evaluation.segment_matching",
+    "site_folds": "neurosig.evaluation.cohort_folds",
+    "subject_folds": "neurosig.evaluation.cohort_folds",
     "train": "neurosig.evaluation.trained",
     "transfer_effect": "neurosig.evaluation.metrics",
 }

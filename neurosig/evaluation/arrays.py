@@ -15,6 +15,7 @@ from moabb.paradigms.base import BaseParadigm
 from neurosig.core.channels import unit_factor
 from neurosig.core.errors import InputError
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.evaluation.cohort_folds import check_labels
 from neurosig.evaluation.paradigms import scorer
 
 __all__ = ["ArraysDataset", "ArraysParadigm", "handed_over"]
@@ -32,8 +33,7 @@ class ArraysDataset(BaseDataset):
     def __init__(self, signals: SignalDataset):
         if signals.y is None:
             raise InputError(f"{signals.name} has no labels to decode; give SignalDataset(y=...)")
-        if isinstance(signals.X, list):
-            raise InputError(f"{signals.name} holds recordings of different lengths; cut windows of one length first")
+        check_labels(signals.y, signals.metadata, signals.name)
         table = signals.metadata
         sessions = table.groupby("subject")["session"].nunique()
         plain = unicodedata.normalize("NFKD", signals.name).encode("ascii", "ignore").decode()
@@ -90,12 +90,15 @@ class ArraysParadigm(BaseParadigm):
         return dataset.event_id
 
     def get_data(self, dataset: ArraysDataset, subjects: list | None = None, **_: Any) -> tuple:
-        """Signals, labels and metadata of some subjects."""
+        """Signals, labels and metadata of some subjects; runs of different lengths stay a sequence."""
         wanted = dataset.signals.metadata["subject"].isin(dataset.subject_list if subjects is None else subjects)
         part = dataset.signals.subset(wanted.to_numpy())
-        X, unit = np.asarray(part.X), handed_over(part).unit
+        X, unit = part.X, handed_over(part).unit
+        if hasattr(X, "shape"):
+            X = np.asarray(X)
         if unit != part.info.unit:
-            X = X * unit_factor(part.info.unit, unit)
+            factor = unit_factor(part.info.unit, unit)
+            X = X * factor if hasattr(X, "shape") else [np.asarray(run) * factor for run in X]
         return X, np.asarray(part.y), part.metadata.reset_index(drop=True)
 
 

@@ -77,22 +77,24 @@ def benchmark(
     datasets : str or path or Manifest or SignalDataset or moabb dataset or list of these
         A name, a recording or a folder is opened by `open_dataset`. The trials of a `SignalDataset` are used as they
         are, of any modality; EEG in volts reaches pipelines in microvolts, as from MOABB.
-    evaluation : {"within_session", "cross_session", "cross_subject"}
-        What a pipeline learns from: the same session, the same person's other sessions, other people.
-    folds : {"auto", "run", "chronological", "shuffled", "session", "subject"}
+    evaluation : {"within_session", "cross_session", "cross_subject", "cross_site"}
+        What a pipeline learns from: the same session, the same person's other sessions, other people, other sites.
+    folds : {"auto", "run", "chronological", "shuffled", "session", "subject", "site"}
         Within a session: leave one run out, contiguous blocks, or MOABB's shuffled folds. "auto" never
         shuffles: it is what the dataset's manifest asks for, else runs where every session of every subject has two
-        or more that hold every class, else blocks. "session" and "subject" are those of the cross evaluations, and
-        select them.
+        or more that hold every class, else blocks; "subject" where people bear one label each, or runs are of different
+        lengths. "session", "subject" and "site" are those of the cross evaluations, and select them.
     n_splits : int, optional
-        Number of folds: 5 blocks or shuffled folds by default, and one a session or subject.
+        Number of folds: 5 blocks or shuffled folds by default, and one a session or subject; 5 folds over subjects
+        where people bear one label each (see Notes). Sites are always left out one by one.
     cs_mode : str, optional
         In cross-subject evaluation, what of the test subject is given to steps that ask for it (MOABB's
         `CrossSubjectMode`): "train" (nothing, the default), "train_trialwise", "train_and_target_unlabeled_20p",
         "..._50p", "..._full", "train_and_target_labeled_20p", "..._50p".
-    metric : {"roc_auc", "accuracy", "balanced_accuracy", "r2", "pearson"}, optional
-        MOABB's rule by default: ROC AUC for two classes, else accuracy. "r2" (default for numbers as labels) and
-        "pearson" are for a `SignalDataset` with numbers as labels.
+    metric : {"roc_auc", "accuracy", "balanced_accuracy", "r2", "pearson", "neg_mean_absolute_error"}, optional
+        MOABB's rule by default: ROC AUC for two classes, else accuracy. "r2" (default for numbers as labels), "pearson"
+        and "neg_mean_absolute_error" ("mae" is the same: the error with a minus, so that higher is better) are for a
+        `SignalDataset` with numbers as labels.
     param_grid : dict of str to dict, optional
         For pipelines given as objects: a grid searched in each training part, by pipeline name.
     groups : str or list of str, optional
@@ -143,6 +145,18 @@ def benchmark(
     -----
     Pipelines get arrays. Steps that ask for the sampling rate or the channels (``sfreq, ch_names, info``, not set) are
     told them, see `neurosig.evaluation.signal_facts.with_signal_facts`.
+
+    Where people bear one label each (a diagnosis, an age), no score can be had of one person. Folds over subjects are
+    then of several people each, who are scored together: whole people, dealt out so that folds hold the same share of
+    each label and, where the metadata have the column ``site``, of each label at each site. ``folds="site"`` leaves one
+    site out at a time. Each run of a person is scored. Runs of different lengths (a list, or a sequence that is read as
+    it is used) and fMRI take this path too; a row of the table is then a fold or a site (column ``tested``), and
+    intervals and tests are those for overlapping training parts (`neurosig.evaluation.fold_statistics`). A site with
+    one class, where ROC AUC and balanced accuracy are not defined, is trained on and not tested, which a warning says.
+
+    In these folds, steps that ask for them by scikit-learn's metadata routing, in their fit, `transform` or `predict`,
+    are given ``subjects``, ``sites`` and ``t_r`` (seconds), one entry a run, from the metadata's columns ``subject``,
+    ``site`` and ``t_r``. Searches inside keep people together.
 
     With filter banks, MOABB's evaluations up to 1.7 hand pipelines the first band only; here they get all bands, as
     MOABB's paradigms make them.
@@ -215,10 +229,12 @@ def _run(
         dataset_card,
         left_out_trials,
         pipeline_card,
+        region_places,
         told_by_pipelines,
     )
     from neurosig.evaluation.chosen import count_chosen
     from neurosig.evaluation.covariances import cells_caution
+    from neurosig.evaluation.edge_weights import mean_edges
     from neurosig.evaluation.execution import run_study
     from neurosig.evaluation.tables import make_tables
 
@@ -226,6 +242,7 @@ def _run(
     tables, folds, warnings = [], [], []
     datasets: dict[str, dict[str, Any]] = {}
     pipelines: dict[str, dict[str, Any]] = {}
+    regions: dict[str, dict[str, Any]] = {}
     for entry, study in studies:
         with _parallel(backend), progress_bar(entry.name, progress) as report:
             records = run_study(study, store, -1 if backend == "dask" and n_jobs == 1 else n_jobs, report, overwrite)
@@ -234,7 +251,9 @@ def _run(
         tables.append(table)
         folds.append(fold_table)
         card = datasets.setdefault(entry.name, dataset_card(entry, study, fold_table, records))
-        chosen = count_chosen(records)
+        chosen, edges = count_chosen(records), mean_edges(records)
+        if edges:
+            regions[entry.name] = region_places(entry)
         for name, pipeline in study.pipelines.items():
             spec = next((spec for spec in entry.specs if spec.name == name), None)
             its = pipelines.setdefault(name, pipeline_card(name, pipeline, study.param_grid.get(name), spec))
@@ -243,6 +262,8 @@ def _run(
                 its["allow_seen"] = study.tested["allow"]
             if name in chosen:
                 its.setdefault("chosen", {})[entry.name] = chosen[name]
+            if name in edges:
+                its.setdefault("edges", {})[entry.name] = edges[name]
         if entry.manifest is not None and entry.manifest.adhoc:  # nobody has read what was found out just now
             told = [*entry.manifest.warnings, *cells_caution(entry.manifest, study.pipelines)]
             warnings += [f"{entry.name}: {text}" for text in told]
@@ -259,6 +280,7 @@ def _run(
         "created": time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(started)),
         "seconds": round(time.time() - started, 1),
         "warnings": list(dict.fromkeys(warnings)),
+        **({"regions": regions} if regions else {}),
     }
     return Results(_concatenate(pd, tables), _concatenate(pd, folds), meta)
 

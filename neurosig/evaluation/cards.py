@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.files import resource_dir
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from neurosig.evaluation.study import Study
 
 __all__ = [
-    "common_columns", "dataset_card", "dummies_of", "left_out_trials", "pipeline_card", "python_call",
-    "told_by_pipelines",
+    "common_columns", "dataset_card", "dummies_of", "fmri_facts", "left_out_trials", "pipeline_card", "python_call",
+    "region_places", "told_by_pipelines",
 ]  # fmt: skip
 
 _LEFT_OUT = 0.01  # of the trials found
@@ -39,6 +39,7 @@ def common_columns(entry: Entry, study: Study) -> dict[str, Any]:
         "metric": metric_name(paradigm),
         "seed": study.options["random_state"],
         "version": versions()["neurosig"],
+        "tested": getattr(study.runner, "tested", "subject"),
     }
 
 
@@ -49,10 +50,14 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
         manifest = entry.manifest
         stated = ("title", "description", "modality", "paradigm", "licence", "citation", "doi", "notes")
         card |= {name: getattr(manifest, name) for name in stated}
-        card |= {"warnings": list(manifest.warnings), "processing": manifest.processing.to_dict()}
-    elif isinstance(entry.given, SignalDataset):
+        card["warnings"] = list(manifest.warnings)
+        if manifest.processing is not None:
+            card["processing"] = manifest.processing.to_dict()
+    if isinstance(entry.given, SignalDataset):
         info = entry.given.info
         card |= {"modality": info.modality, "sfreq": info.sfreq, "unit": info.unit}
+        if info.modality == "fmri":
+            card |= fmri_facts(entry.given, study.runner.dataset.subject_list)
     first = folds["pipeline"].iloc[0]
     classes: dict[str, int] = {}
     for record in records:
@@ -62,7 +67,7 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
                     classes[name] = classes.get(name, 0) + count
     card |= {
         "code": study.runner.dataset.code,
-        "subjects": folds["subject"].nunique(),
+        "subjects": _n_subjects(study, folds),
         "sessions": study.runner.dataset.n_sessions,
         "tested_trials": sum(classes.values()),
         "channels": int(folds["channels"].max()),
@@ -74,6 +79,69 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
     if counts:
         card["trials_found"], card["trials_kept"] = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
     return card if study.runner.regression else {**card, "classes": classes}
+
+
+def _n_subjects(study: Study, folds: pd.DataFrame) -> int:
+    pooled = getattr(study.runner, "tested", "subject") != "subject"
+    return len(study.runner.dataset.subject_list) if pooled else int(folds["subject"].nunique())
+
+
+def fmri_facts(signals: SignalDataset, subjects: Sequence[Any] | None = None) -> dict[str, Any]:
+    """What a report says about runs of region series.
+
+    Parameters
+    ----------
+    signals : SignalDataset
+        Of fMRI.
+    subjects : sequence of str, optional
+        Only these.
+
+    Returns
+    -------
+    dict
+        ``regions, atlas, t_r`` (seconds), ``runs``, ``volumes`` and ``sites`` (subjects at each), as far as they are
+        known. No signals are read.
+    """
+    table = signals.metadata
+    if subjects is not None:
+        table = table[table["subject"].isin(list(subjects))]
+    info = signals.info
+    times = sorted({float(value) for value in table["t_r"].dropna()}) if "t_r" in table else []
+    times = times or ([float(info.t_r)] if info.t_r else [])
+    facts: dict[str, Any] = {
+        "regions": info.n_channels,
+        "atlas": info.atlas,
+        "t_r": None if not times else f"{times[0]:g}" if len(times) == 1 else f"{times[0]:g} to {times[-1]:g}, by run",
+        "runs": len(table),
+    }
+    lengths = _lengths(signals, table)
+    if lengths:
+        few, many = min(lengths), max(lengths)
+        facts["volumes"] = f"{few}" if few == many else f"{few} to {many}"
+    if "site" in table and table["site"].notna().any():
+        counts = table.groupby("site", sort=True)["subject"].nunique()
+        facts["sites"] = {str(name): int(n) for name, n in counts.items()}
+    return facts
+
+
+def region_places(entry: Entry) -> dict[str, Any]:
+    """Names of a dataset's regions and, where known, their places in millimetres."""
+    info = entry.given.info
+    places = None if info.positions is None else [[round(1000 * value, 2) for value in row] for row in info.positions]
+    return {"names": list(info.ch_names), "positions": places}
+
+
+def _lengths(signals: SignalDataset, table: pd.DataFrame) -> list[int]:
+    """Volumes of each run: of the runs in memory, else what the metadata tell of those that are read as needed."""
+    if hasattr(signals.X, "shape"):
+        return [int(signals.X.shape[-1])]
+    if isinstance(signals.X, list):
+        chosen = signals.metadata["subject"].isin(table["subject"]).to_numpy()
+        return [int(run.shape[1]) for run, wanted in zip(signals.X, chosen, strict=True) if wanted]
+    if "n_volumes" not in table:
+        return []
+    kept = table["kept"] if "kept" in table else [None] * len(table)
+    return [int(n) if some is None else len(some) for n, some in zip(table["n_volumes"], kept, strict=True)]
 
 
 def left_out_trials(card: Mapping[str, Any]) -> list[str]:

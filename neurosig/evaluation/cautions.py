@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["cautions"]
 
 FEW_SUBJECTS = 10
+FEW_FOLDS = 4
 IMBALANCE = 2.0
 
 
@@ -40,7 +41,11 @@ def cautions(table: pd.DataFrame, meta: Mapping[str, Any]) -> list[str]:
 
 def _of_dataset(table: pd.DataFrame) -> Iterator[str]:
     scored = table[table["score"].notna()]
-    n_subjects = scored["subject"].nunique()
+    if "tested" in table and (table["tested"] != "subject").any():
+        yield from _of_folds(scored)
+        n_subjects = int(scored.groupby("pipeline")["n_subjects"].sum().max()) if len(scored) else 0
+    else:
+        n_subjects = scored["subject"].nunique()
     if 0 < n_subjects < FEW_SUBJECTS:
         yield f"few subjects (n = {n_subjects}), so intervals are wide and differences between pipelines uncertain"
     failed = table[table["score"].isna()]
@@ -50,6 +55,16 @@ def _of_dataset(table: pd.DataFrame) -> Iterator[str]:
     yield from _below_chance(scored)
     if "shuffled" in set(table["folds"]):
         yield "shuffled folds put neighbouring trials into training and test: scores come out too high"
+
+
+def _of_folds(scored: pd.DataFrame) -> Iterator[str]:
+    n_folds = scored["subject"].nunique()
+    unit = str(scored["tested"].iloc[0]) if len(scored) else "fold"
+    if 0 < n_folds < FEW_FOLDS:
+        yield (
+            f"{n_folds} {unit}{'' if n_folds == 1 else 's'} only: intervals and tests rest on the spread over so few "
+            f"scores"
+        )
 
 
 def _below_chance(scored: pd.DataFrame) -> Iterator[str]:
@@ -63,9 +78,10 @@ def _below_chance(scored: pd.DataFrame) -> Iterator[str]:
     lower = people["chance"] + normal.inv_cdf(0.05 / len(people)) * deviation
     for pipeline, found in people[people["score"] < lower].groupby(level="pipeline", sort=False):
         subjects = found.index.get_level_values("subject")
+        unit = str(scored["tested"].iloc[0]) if "tested" in scored else "subject"
         names = ", ".join(map(str, subjects))
         yield (
-            f"{pipeline}: subject{'' if len(subjects) == 1 else 's'} {names} scored below what guessing gives, by more "
+            f"{pipeline}: {unit}{'' if len(subjects) == 1 else 's'} {names} scored below what guessing gives, by more "
             f"than chance explains over the {len(people)} scores looked at; folds that leave out few trials lean that "
             "way, so check first whether each run holds all classes in equal numbers, then whether events are named "
             "alike in all runs"

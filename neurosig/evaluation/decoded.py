@@ -103,12 +103,25 @@ def decode_recordings(
     import pandas as pd
 
     spec = trained.spec
+    if events is not None and windows is not None:
+        raise UsageError("events and windows exclude each other: decode the trials at events, or sliding windows")
+    if spec.modality == "fmri":
+        from neurosig.evaluation.decoded_runs import decode_runs
+
+        table, about, told = decode_runs(
+            trained, recordings, events=events, windows=windows, read=read, on_missing=on_missing, on_sfreq=on_sfreq
+        )
+        report = {
+            "model": dict(trained.card),
+            "mode": "runs" if spec.processing is None else "windows" if events is None else "events",
+            "processing": None if spec.processing is None else spec.processing.to_dict(), "recordings": about,
+            "warnings": [*told, *_one_sided(table)],
+        }  # fmt: skip
+        return Decoded(table, trained.classes, trained.kind, report)
     if spec.processing is None:
         raise InputError(
             "this model does not say how its trials were cut (no processing in its spec); train it with neurosig"
         )
-    if events is not None and windows is not None:
-        raise UsageError("events and windows exclude each other: decode the trials at events, or sliding windows")
     length = _trained_length(spec)
     if events is None and windows is None:
         windows = (length, length / 2)
@@ -151,6 +164,7 @@ def _recordings(trained: TrainedPipeline, recordings: Any, events: Any, read: An
     from neurosig.loaders.recordings import ReadOptions, Recording
 
     remembered = trained.card.get("read") or {}
+    _refuse_fmri(read)
     if isinstance(events, str):
         if events != "training" or not remembered.get("events"):
             raise UsageError(f"events must be names, a dict, or 'training' where the model knows them, got {events!r}")
@@ -176,6 +190,18 @@ def _recordings(trained: TrainedPipeline, recordings: Any, events: Any, read: An
     if not listed:
         raise UsageError("no recordings to decode were given")
     return listed
+
+
+def _refuse_fmri(read: Any) -> None:
+    from neurosig.loaders.recordings import ReadOptions
+
+    known = {entry.name for entry in dataclasses.fields(ReadOptions)}
+    if isinstance(read, Mapping) and (
+        wrong := [name for name, value in read.items() if value is not None and name not in known]
+    ):
+        raise UsageError(
+            f"{wrong[0]} is no option of reading EEG or MEG, which this model was trained on; leave it out"
+        )
 
 
 # what files of a kind do not say themselves: a new one is read as those of training; renames belong to the files

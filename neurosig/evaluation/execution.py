@@ -13,6 +13,7 @@ from neurosig.core.errors import InputError, LeakageError
 from neurosig.core.files import digest
 from neurosig.evaluation.fold import failed_unit, run_fold
 from neurosig.evaluation.identity import array_digest, software
+from neurosig.evaluation.pooled import PooledRunner, is_ragged
 from neurosig.evaluation.proof import check_folds, needed_gap
 from neurosig.evaluation.seen import check_recorded
 from neurosig.evaluation.signal_facts import facts_digest, with_signal_facts
@@ -148,7 +149,8 @@ def _plan_unit(study: Study, number: int, store: FoldStore | None) -> tuple[list
     grids = {name: study.param_grid[name] for name in left if name in study.param_grid}
     tasks = study.runner.tasks(unit, data, left, grids, needed_gap(study, data[2]))
     check_folds(study, data[2], tasks)
-    slim = (data[0], data[1], data[2][["subject", "session"]])
+    columns = [name for name in ("subject", "session", "site", "t_r") if name in data[2]]
+    slim = (data[0], data[1], data[2][columns])
     n_folds = 1 + max((task["cv_ind"] for task in tasks), default=-1)
     stored = {(record["pipeline"], record["fold"]): record for name in left for record in found.get(name, ())}
     jobs = []
@@ -210,9 +212,31 @@ def _label(study: Study, task: Mapping[str, Any], data: tuple, base: str, n_fold
         "indices": [array_digest(np.asarray(task[name])) for name in ("train_idx", "calib_idx", "test_idx")],
         "test_counts": counts,
         "trial_counts": _trial_counts(study, metadata["subject"].to_numpy()[test]),
+        "n_subjects": metadata["subject"].iloc[test].nunique(),
+        **_independent(study, y, metadata, task),
         "n_train": len(task["train_idx"]),
         "n_channels": _shape(X)[0],
+        "runner": type(study.runner),
     }
+
+
+def _independent(study: Study, y: np.ndarray, metadata: pd.DataFrame, task: Mapping[str, Any]) -> dict[str, Any]:
+    """What chance is reckoned by, where that is not the trials alone: people, and what predicting one number scores."""
+    runner, test = study.runner, task["test_idx"]
+    if not isinstance(runner, PooledRunner):
+        return {}
+    if not runner.regression:
+        people = metadata["subject"].astype(str).to_numpy()[test]
+        pairs = dict.fromkeys(zip(people.tolist(), y[test].tolist(), strict=True))
+        if len(pairs) > len(set(people.tolist())):  # people of several labels: each run is a trial of its own
+            return {}
+        counts: dict[str, int] = {}
+        for _, name in pairs:
+            counts[str(name)] = counts.get(str(name), 0) + 1
+        return {"people_counts": counts}
+    if study.runner.paradigm.metric == "neg_mean_absolute_error":
+        return {"chance": -float(np.abs(y[test] - np.median(y[task["train_idx"]])).mean())}
+    return {}
 
 
 def _trial_counts(study: Study, tested: np.ndarray) -> dict[str, list[int]]:
@@ -249,6 +273,8 @@ def _numbers(X: Any) -> np.ndarray:
 
 
 def _shape(X: Any) -> tuple[int, int]:
+    if is_ragged(X) and not hasattr(X, "get_data"):
+        return tuple(map(int, X[0].shape))  # type: ignore[return-value]
     shape = X.shape if hasattr(X, "shape") else (len(X), X.info["nchan"], len(X.times))
     return int(shape[1]), int(shape[2])
 

@@ -15,8 +15,8 @@ import pandas as pd
 from neurosig.core.compat import CompatibilityWarning
 from neurosig.core.errors import InputError, NeurosigError
 from neurosig.evaluation.chosen import chosen_parameters
+from neurosig.evaluation.edge_weights import edge_weights
 from neurosig.evaluation.measure import count_parameters, measured, peak_memory, watch_fit
-from neurosig.evaluation.moabb import MoabbRunner
 from neurosig.evaluation.store import FoldStore
 
 __all__ = ["collected", "failed_unit", "one_line", "run_fold"]
@@ -40,7 +40,7 @@ def run_fold(
     with collected() as caught, watch_fit() as fit, weigh as peak:
         started = perf_counter()
         try:
-            results = MoabbRunner.evaluate((X, y, metadata), measured_task)
+            results = label["runner"].evaluate((X, y, metadata), measured_task)
         except NeurosigError as problem:
             error = one_line(problem, name=False)
         except Exception as problem:  # a pipeline is foreign code, and one that fails must not stop the others
@@ -55,6 +55,7 @@ def run_fold(
         "peak_memory_mb": peak["megabytes"],
         "n_parameters": count_parameters(fit.estimator) if fit.estimator is not None else None,
         "chosen": chosen_parameters(fit.estimator),
+        **({"edges": edges} if (edges := edge_weights(fit.estimator)) is not None else {}),
         "warnings": caught,
     }
     if store is not None and error is None:
@@ -62,7 +63,7 @@ def run_fold(
     return record
 
 
-_UNSAID = ("weigh", "test_counts", "n_train", "n_channels")  # of the label, in the record
+_UNSAID = ("runner", "weigh", "test_counts", "n_train", "n_channels")  # of the label, in the record
 _MOABB_FIELDS = ("time", "n_samples", "n_samples_test", "n_samples_total", "n_classes", "n_channels")
 
 

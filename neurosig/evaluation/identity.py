@@ -22,8 +22,8 @@ from neurosig.core.source import source_digest as _source_digest
 __all__ = ["array_digest", "code_digest", "content_digest", "module_digest", "software", "versions"]
 
 _PACKAGES = (
-    "neurosig", "moabb", "mne", "scikit-learn", "pyriemann", "braindecode", "skorch", "torch", "numpy", "scipy",
-    "pandas", "joblib",
+    "neurosig", "moabb", "mne", "scikit-learn", "pyriemann", "braindecode", "skorch", "torch", "nilearn", "numpy",
+    "scipy", "pandas", "joblib",
 )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from neurosig.core.log import logger
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_no_leakage"]
+__all__ = ["check_apart", "check_no_leakage"]
 
 
 def check_no_leakage(
@@ -57,10 +57,7 @@ def check_no_leakage(
         raise UsageError(f"window must be a length in seconds or (first, last) seconds, got {window!r}")
     if len(both := np.intersect1d(train, test)):
         raise LeakageError(f"{len(both)} trials (first {both[0]}) are in training and in test; folds must not overlap")
-    for column in [disjoint] if isinstance(disjoint, str) else disjoint:
-        values = metadata[column].to_numpy()
-        if shared := sorted(set(values[train]) & set(values[test]), key=str):
-            raise LeakageError(f'{column} {shared[0]} is in training and in test; use folds="{column}"')
+    check_apart(metadata, train, test, [disjoint] if isinstance(disjoint, str) else disjoint)
     columns = [name for name in ("file", "subject", "session", "run") if name in metadata]
     recording = metadata.groupby(columns, sort=False, dropna=False).ngroup().to_numpy()
     mixed = np.intersect1d(recording[train], recording[test])
@@ -84,6 +81,31 @@ def check_no_leakage(
                 pair = inside[neighbour[bad[0]]], outside[bad[0]]
                 raise LeakageError(_overlap_message(metadata, *pair, length, len(bad)))
     return True
+
+
+def check_apart(metadata: pd.DataFrame, train: np.ndarray, test: np.ndarray, columns: Sequence[str]) -> None:
+    """Prove that no subject, session or site is on both sides of a fold.
+
+    Parameters
+    ----------
+    metadata : pandas.DataFrame
+        With these columns; an empty entry is no name.
+    train, test : int array
+        Positions.
+    columns : sequence of str
+        Whose values must not be shared.
+
+    Raises
+    ------
+    LeakageError
+        Naming what is shared.
+    """
+    for column in columns:
+        values = metadata[column].to_numpy()
+        shared = {value for value in set(values[train]) & set(values[test]) if value is not None and value != ""}
+        if shared:
+            first = min(shared, key=str)
+            raise LeakageError(f'{column} {first} is in training and in test; use folds="{column}"')
 
 
 def _overlap_message(metadata: pd.DataFrame, train: int, test: int, length: float, count: int) -> str:

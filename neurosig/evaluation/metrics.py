@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc")
+REGRESSION = ("r2", "pearson", "neg_mean_absolute_error")  # of numbers as labels
 
 # Up to this many pairs of trials (50 a class, say) the Mann-Whitney distribution is computed exactly; beyond it the
 # normal approximation differs by less than 0.001 in AUC.

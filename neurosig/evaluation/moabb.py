@@ -26,6 +26,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, LeaveOneGro
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.signals import SignalSpec
 from neurosig.evaluation.arrays import ArraysDataset, handed_over
+from neurosig.evaluation.metrics import REGRESSION
 from neurosig.evaluation.onsets import TrialOnsets
 from neurosig.evaluation.splits import cv_arguments
 
@@ -36,7 +37,6 @@ _EVALUATIONS = {
     "cross_session": CrossSessionEvaluation,
     "cross_subject": CrossSubjectEvaluation,
 }
-_REGRESSION = ("r2", "pearson")
 
 
 class MoabbRunner:
@@ -73,7 +73,7 @@ class MoabbRunner:
         self.paradigm = paradigm
         self.name = evaluation
         self.random_state = random_state
-        self.regression = getattr(paradigm, "metric", None) in _REGRESSION
+        self.regression = getattr(paradigm, "metric", None) in REGRESSION
         self._check(n_splits)
         options = _regression_folds(folds, n_splits, random_state) if self.regression else cv_arguments(folds, n_splits)
         if evaluation == "cross_subject":

@@ -42,7 +42,7 @@ from neurosig.evaluation.pipeline_spec import PipelineSpec, broken, kind_of, nea
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-__all__ = ["PARADIGMS", "PipelineSpec", "fitting", "load_pipelines", "read_pipeline_specs"]
+__all__ = ["FMRI", "PARADIGMS", "PipelineSpec", "fitting", "load_pipelines", "read_pipeline_specs"]
 
 # MOABB's paradigm classes, listed here because reading a file must not import MOABB (a test compares the two).
 PARADIGMS = (
@@ -50,11 +50,13 @@ PARADIGMS = (
     "FilterBankMotorImagery", "FilterBankSSVEP", "FixedIntervalWindowsProcessing", "Imagery", "LeftRightImagery",
     "MotorImagery", "P300", "RestingStateToP300Adapter", "SSVEP", "SpeechImagery",
 )  # fmt: skip
+FMRI = "fMRI"  # ours, beside MOABB's: runs of region series, of one length or of several
 _KINDS = {
     "imagery": ("LeftRightImagery", "MotorImagery"),
     "p300": ("P300",),
     "ssvep": ("SSVEP", "FilterBankSSVEP"),
     "cvep": ("CVEP",),
+    "fmri": (FMRI,),
 }
 _KEYS = ("name", "paradigms", "pipeline", "param_grid", "citations", "group", "description")
 _STEP_KEYS = ("name", "from", "parameters")
@@ -215,8 +217,9 @@ def _read(file: Path) -> PipelineSpec:
             raise broken(file, line(key), f"{key} must be one line of plain text, got {text[:40]!r}")
     paradigms = _texts(file, line, content, "paradigms")
     for index, name in enumerate(paradigms):
-        if name not in PARADIGMS:
-            raise broken(file, line("paradigms", index), f"unknown MOABB paradigm {name!r}{nearest(name, PARADIGMS)}")
+        if name not in (*PARADIGMS, FMRI):
+            near = nearest(name, (*PARADIGMS, FMRI))
+            raise broken(file, line("paradigms", index), f"unknown MOABB paradigm {name!r}{near}")
     if not (isinstance(content["pipeline"], list) and content["pipeline"]):
         raise broken(file, line("pipeline"), f"pipeline must be a list of steps, got {kind_of(content['pipeline'])}")
     steps = tuple(_step(file, line, ("pipeline", i), step) for i, step in enumerate(content["pipeline"]))
@@ -341,8 +344,8 @@ def _wanted_paradigms(paradigm: str | None) -> tuple[str, ...]:
         return ()
     if paradigm in _KINDS:
         return _KINDS[paradigm]
-    if paradigm not in PARADIGMS:
-        raise UsageError(f"unknown paradigm {paradigm!r}{nearest(paradigm, [*PARADIGMS, *_KINDS])}")
+    if paradigm not in (*PARADIGMS, FMRI):
+        raise UsageError(f"unknown paradigm {paradigm!r}{nearest(paradigm, [*PARADIGMS, FMRI, *_KINDS])}")
     return (paradigm,)
 
 

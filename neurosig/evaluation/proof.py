@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurosig.core.errors import LeakageError
-from neurosig.evaluation.leakage import check_no_leakage
+from neurosig.evaluation.leakage import check_apart, check_no_leakage
+from neurosig.evaluation.pooled import PooledRunner
 from neurosig.evaluation.splits import overlapping
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def check_folds(study: Study, metadata: pd.DataFrame, tasks: list[dict[str, Any]
     LeakageError
         Naming an offending pair of trials.
     """
-    disjoint = {"cross_subject": ("subject",), "cross_session": ("session",)}.get(study.runner.name, ())
+    disjoint = {"cross_subject": ("subject",), "cross_session": ("session",), "cross_site": ("site", "subject")}.get(
+        study.runner.name, ()
+    )
     excused = study.options["folds"] == "shuffled" and study.by_name
     for task in {task["cv_ind"]: task for task in tasks}.values():
         train, test, calibration = (np.asarray(task[name]) for name in ("train_idx", "test_idx", "calib_idx"))
@@ -53,6 +56,9 @@ def check_folds(study: Study, metadata: pd.DataFrame, tasks: list[dict[str, Any]
             )
         if len(np.intersect1d(train, test)):
             raise LeakageError("a trial is in training and in test; folds must not overlap")
+        if isinstance(study.runner, PooledRunner):
+            check_apart(metadata, train, test, disjoint)
+            continue
         if study.window is None or ("onset" not in metadata and (study.unproven or excused)):
             continue
         try:

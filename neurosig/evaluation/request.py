@@ -39,13 +39,14 @@ EVALUATIONS = {
     "within_session": ("run", "chronological", "shuffled"),
     "cross_session": ("session",),
     "cross_subject": ("subject",),
+    "cross_site": ("site",),
 }
-FOLDS = ("auto", "run", "chronological", "shuffled", "session", "subject")
+FOLDS = ("auto", "run", "chronological", "shuffled", "session", "subject", "site")
 CS_MODES = (
     "train", "train_trialwise", "train_and_target_unlabeled_20p", "train_and_target_unlabeled_50p",
     "train_and_target_unlabeled_full", "train_and_target_labeled_20p", "train_and_target_labeled_50p",
 )  # fmt: skip
-METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "r2", "pearson")
+METRICS = ("roc_auc", "accuracy", "balanced_accuracy", "r2", "pearson", "neg_mean_absolute_error")
 # MOABB paradigms that filter in one band, and those that hand the same trials on in several
 FILTER_BANKS = {
     "LeftRightImagery": "FilterBankLeftRightImagery",
@@ -132,8 +133,9 @@ def check_options(
     _one_of("folds", folds, FOLDS)
     _one_of("backend", backend, ("joblib", "dask"))
     if metric is not None:
+        metric = "neg_mean_absolute_error" if metric == "mae" else metric
         _one_of("metric", metric, METRICS)
-    if folds in ("session", "subject") and evaluation == "within_session":
+    if folds in ("session", "subject", "site") and evaluation == "within_session":
         evaluation = f"cross_{folds}"
     if folds not in ("auto", *EVALUATIONS[evaluation]):
         raise UsageError(f"{evaluation} takes folds={' or '.join(EVALUATIONS[evaluation])} (or auto), got {folds!r}")
@@ -145,6 +147,8 @@ def check_options(
         raise UsageError(f"n_splits must be a whole number of folds, 2 or more, got {n_splits!r}")
     if n_splits is not None and folds == "run":
         raise UsageError("run-wise folds are one a run; leave n_splits out, or use folds='chronological'")
+    if n_splits is not None and evaluation == "cross_site":
+        raise UsageError("folds over sites are one a site; leave n_splits out, or use folds='subject'")
     if random_state is not None and not isinstance(random_state, int):
         raise UsageError(f"random_state must be a whole number or None, got {random_state!r}")
     check_n_jobs(n_jobs)
@@ -225,6 +229,8 @@ def _open(given: Any, *, data: Any, events: Any, subjects: Any, processing: Mapp
     if isinstance(given, Manifest):
         manifest = given.replace(subjects=subjects, events=events, **processing)
         _tell_missing(manifest)
+        if manifest.modality == "fmri":  # no MOABB dataset: its runs are evaluated as they are loaded
+            return Entry(manifest.name, manifest.load(), manifest, manifest.identity())
         return Entry(manifest.name, given, manifest, manifest.identity())
     if isinstance(given, SignalDataset):
         if processing or events is not None:
@@ -232,6 +238,7 @@ def _open(given: Any, *, data: Any, events: Any, subjects: Any, processing: Mapp
             raise UsageError(
                 f"the trials of a SignalDataset are cut already, got {what}=...; change it where they are loaded"
             )
+        given = given.load()  # runs on disk are read once, for the digest and for all folds
         return Entry(given.name, given, identity=_signals_identity(given))
     if all(hasattr(given, name) for name in ("subject_list", "event_id", "get_data")):
         return Entry(given.code, given)
@@ -258,7 +265,8 @@ def _tell_missing(manifest: Manifest) -> None:
 
 
 def _signals_identity(signals: SignalDataset) -> str:
-    table = {name: [str(value) for value in signals.metadata[name]] for name in ("subject", "session", "run")}
+    names = [name for name in ("subject", "session", "run", "site", "t_r") if name in signals.metadata]
+    table = {name: [str(value) for value in signals.metadata[name]] for name in names}
     labels = None if signals.y is None else array_digest(signals.y)
     content = [
         array_digest(signals.X[i]) for i in range(len(signals.metadata))
@@ -269,7 +277,7 @@ def _signals_identity(signals: SignalDataset) -> str:
 def _paradigm_of(entry: Entry) -> str | None:
     """The MOABB paradigm whose pipelines fit; None fits all."""
     if isinstance(entry.given, SignalDataset):
-        return None
+        return "fMRI" if entry.given.info.modality == "fmri" else None
     holder: Any = entry.manifest or entry.given
     if holder.paradigm in ("p300", "ssvep", "cvep"):
         return {"p300": "P300", "ssvep": "SSVEP", "cvep": "CVEP"}[holder.paradigm]
@@ -305,7 +313,7 @@ def read_specs(entries: list[Entry], pipelines: Any, groups: Any) -> None:
         if pipelines is None and groups is None and entry.manifest is not None and entry.manifest.adhoc:
             _tell_paradigm(entry)
         try:
-            entry.specs = _fitting_specs(entry, specs)
+            entry.specs = _fitting_specs(entry, _shipped_for(entry, specs, pipelines, groups))
         except UsageError as error:
             raise UsageError(f"{entry.name}: {error}{_other_names(entry, specs)}") from error
         twice = [spec.name for spec in entry.specs if sum(other.name == spec.name for other in entry.specs) > 1]
@@ -321,6 +329,16 @@ def read_specs(entries: list[Entry], pipelines: Any, groups: Any) -> None:
                     entry.paradigm,
                     _other_names(entry, [spec]),
                 )
+
+
+def _shipped_for(entry: Entry, specs: list[PipelineSpec], pipelines: Any, groups: Any) -> list[PipelineSpec]:
+    """What runs where nothing is asked for: of fMRI its own group, but for the networks, which take hours."""
+    from neurosig.evaluation.pipelines import FMRI, read_pipeline_specs
+
+    if pipelines is not None or groups is not None or entry.paradigm != FMRI:
+        return specs
+    own = read_pipeline_specs(groups="fmri")
+    return [spec for spec in own if not any(step["from"].startswith("neurosig.models") for step in spec.pipeline)]
 
 
 def _asked_specs(pipelines: Any, groups: Any) -> tuple[list[PipelineSpec], set[str]]:

@@ -37,6 +37,7 @@ _TEXT = (
     "version",
     "test_counts",
     "chosen",
+    "tested",
 )
 
 
@@ -49,7 +50,9 @@ class Results:
         One row a subject, session and pipeline. MOABB's columns ``score, time, samples, samples_test, n_classes,
         subject, session, channels, n_sessions, dataset, pipeline``, and ``evaluation, paradigm, folds, metric, chance,
         chance_upper, score_sd`` (over folds), ``n_folds, seconds_fit, seconds_score, peak_memory_mb, n_parameters,
-        error, seed, version``. A failed row has a NaN score and its reason in ``error``.
+        error, seed, version, tested, n_subjects``. A failed row has a NaN score and its reason in ``error``. Where
+        ``tested`` is "fold" or "site" and not "subject", a row is the score of several people together: ``subject``
+        names the fold or site, ``n_subjects`` counts the people.
     folds : DataFrame
         One row a fold and scored session.
     meta : dict
@@ -68,7 +71,11 @@ class Results:
             return f"{n} {column}{'' if n == 1 else 's'}"
 
         failed = f", {int(self.table['score'].isna().sum())} rows failed" if self.table["score"].isna().any() else ""
-        return f"<Results: {number('pipeline')}, {number('dataset')}, {number('subject')}{failed}>"
+        people = number("subject")
+        if "tested" in self.table and len(kinds := set(self.table["tested"]) - {"subject"}) == 1:
+            units = self.table["subject"].nunique()
+            people = f"{units} {kinds.pop()}{'' if units == 1 else 's'} of several people"
+        return f"<Results: {number('pipeline')}, {number('dataset')}, {people}{failed}>"
 
     def _repr_html_(self) -> str:
         import html

@@ -200,20 +200,26 @@ def check_recorded(study: Study, data: tuple[Any, np.ndarray, pd.DataFrame]) -> 
 
 def people_of(X: Any, y: np.ndarray, metadata: pd.DataFrame) -> dict[str, str | None]:
     """The subjects of trials, and the digest of each one's."""
-    X = np.asarray(X.get_data(copy=False) if hasattr(X, "get_data") else X)
+    ragged = not hasattr(X, "shape") and not hasattr(X, "get_data")
+    X = X if ragged else np.asarray(X.get_data(copy=False) if hasattr(X, "get_data") else X)
     who = metadata["subject"].astype(str).to_numpy()
     found: dict[str, str | None] = {}
     for subject in dict.fromkeys(who.tolist()):
         rows = np.flatnonzero(who == subject)
-        its = X if len(rows) == len(X) else X[rows]
+        its = [X[row] for row in rows] if ragged else X if len(rows) == len(X) else X[rows]
         found[subject] = person_digest(its, np.asarray(y)[rows], metadata.iloc[rows])
     return found
 
 
-def person_digest(X: np.ndarray, y: Any, metadata: pd.DataFrame) -> str:
-    """Digest of what was recorded of a person: signals, labels and times, not the name."""
+def person_digest(X: Any, y: Any, metadata: pd.DataFrame) -> str:
+    """Digest of what was recorded of a person: signals, labels and times, not the name.
+
+    A sequence of runs of one length has the digest of the array that they make.
+    """
     times = [[str(value) for value in metadata[name]] for name in _TIMES if name in metadata]
-    return digest(array_digest(X), [str(label) for label in y], times)
+    if hasattr(X, "shape") or len({run.shape for run in X}) == 1:
+        return digest(array_digest(np.asarray(X)), [str(label) for label in y], times)
+    return digest([array_digest(run) for run in X], [str(label) for label in y], times)
 
 
 def note_trained_on(fitted: Any, told: Mapping[str, Any]) -> None:

@@ -53,8 +53,8 @@ def with_signal_facts(pipeline: Any, spec: SignalSpec | float | None) -> Any:
     Returns
     -------
     estimator
-        A clone. Its parameters ``sfreq`` (Hz), ``ch_names`` (list of str) and ``info`` (SignalSpec) that were None are
-        set, to any depth.
+        A clone. Its parameters ``sfreq`` (Hz), ``ch_names`` (list of str), ``info`` (SignalSpec) and, of fMRI, ``t_r``
+        (seconds, where all runs have the same) that were None are set, to any depth.
 
     Notes
     -----
@@ -167,6 +167,8 @@ def _lacking(estimator: Any, facts: SignalSpec | float) -> dict[str, Any]:
         same_names = names is None or tuple(map(str, names)) == facts.ch_names
         if "info" in has and same_names and has.get("sfreq") in (None, rate):
             found["info"] = facts
+        if "sfreq" not in has and has.get("t_r", 0) is None and facts.t_r is not None:
+            found["t_r"] = facts.t_r
     return found
 
 

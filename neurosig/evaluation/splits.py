@@ -13,6 +13,8 @@ session          all trials of one session                              each sub
 subject          all trials of one subject (or of several)              the whole data set
 ===============  =====================================================  =======================================
 
+Folds over sites, and over people who bear one label each, are made by `neurosig.evaluation.cohort_folds`.
+
 "auto" is "run" where every session of every subject has at least two runs that all hold every class, else
 "chronological"; it never shuffles. `cv_arguments` gives the same folds as arguments of MOABB's evaluation classes.
 """

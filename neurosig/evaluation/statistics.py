@@ -1,7 +1,11 @@
 """Statistics of benchmark tables: intervals over subjects, and paired tests between pipelines.
 
 The subject is the unit. Sessions of one subject are averaged before anything is computed, because they are not
-independent observations, and folds never enter a test: their training parts overlap.
+independent observations, and folds never enter a test as if they were independent: their training parts overlap.
+
+Where people bear one label each, no score can be had of a person; rows of the table (``tested``) are then folds over
+subjects, or sites. For these, intervals and tests are those of Nadeau and Bengio's corrected resampled t test, see
+`neurosig.evaluation.fold_statistics`.
 
 Pipelines that ignore the signals (scikit-learn's dummies) have no place in the family of tests that compares pipelines:
 what differs from a dummy is a question of its own, with a family of its own in `compare`.
@@ -17,6 +21,7 @@ import numpy as np
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.evaluation.corrections import correct, holm
+from neurosig.evaluation.fold_statistics import compare_folds, is_of_folds, summarize_folds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +45,8 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
     ----------
     table : pandas.DataFrame
         One row per subject, session and pipeline, with the columns subject, pipeline and score; where there, also
-        dataset, evaluation, session, metric, ``score_sd`` (over folds), ``chance`` and ``chance_upper``.
+        dataset, evaluation, session, metric, ``score_sd`` (over folds), ``chance`` and ``chance_upper``. Rows whose
+        ``tested`` is "fold" or "site" are scores of several people each.
     by : sequence of str, optional
         What a row of the result stands for; None is those of dataset, evaluation and pipeline that the table has.
     confidence : float
@@ -53,7 +59,9 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
         if not known), ``n`` (subjects), ``n_sessions``, ``n_failed`` (rows without a score), ``ci_low``, ``ci_high``
         (Student's t over subjects; NaN for fewer than two, within 0 and 1 if the metric is), ``chance``,
         ``chance_upper`` (means, if the table has them) and ``note`` (why an entry is missing or weak). Ordered by
-        falling mean within dataset and evaluation.
+        falling mean within dataset and evaluation. Of folds over subjects, or sites, ``mean`` is that over them (each
+        counts the same), ``sd`` and ``sd_folds`` are their spread, ``n`` is the number of people tested, and the
+        interval is that of `neurosig.evaluation.fold_statistics.corrected_interval`.
 
     Raises
     ------
@@ -74,6 +82,9 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
     rows = []
     for key, part in table.groupby(list(by), sort=False, observed=True, dropna=False):
         valid = part[part["score"].notna()]
+        if is_of_folds(part):
+            rows.append(dict(zip(by, key, strict=True)) | summarize_folds(part, confidence, _BOUNDED))
+            continue
         scores = _subject_means(valid)
         low, high = _t_interval(scores, confidence)
         if "metric" in part and set(part["metric"]) <= _BOUNDED:
@@ -146,7 +157,9 @@ def compare(
     Notes
     -----
     Subjects and sessions that lack a score of either pipeline are left out of that pair. Differences that are all zero
-    give p = 1 and no effect size.
+    give p = 1 and no effect size. Of folds over subjects, or sites, ``p`` is that of the corrected resampled t test
+    over those that both pipelines scored (see `neurosig.evaluation.fold_statistics`), ``n`` the people in them; there
+    is neither a signed-rank test nor an effect size, as these take units for independent.
     """
     import pandas as pd
 
@@ -156,13 +169,18 @@ def compare(
     parts = table.groupby(outer, sort=False, observed=True, dropna=False) if outer else [((), table)]
     blocks = []
     for key, part in parts:
+        folds = is_of_folds(part)
         scores = _wide(part)
         means = scores.groupby(level="subject", sort=False).mean().mean().fillna(-np.inf)
         ranked = sorted(scores.columns, key=lambda name: (-means[name], name))
         rows = [
             dict(zip(outer, key, strict=True))
             | {"family": "chance" if {a, b} & set(dummies) else "pipelines"}
-            | _compare_pair(scores, a, b, confidence, n_resamples, random_state)
+            | (
+                compare_folds(part, a, b, confidence)
+                if folds
+                else _compare_pair(scores, a, b, confidence, n_resamples, random_state)
+            )
             for a, b in itertools.combinations(ranked, 2)
             if not {a, b} <= set(dummies)
         ]
@@ -215,12 +233,13 @@ def combine_datasets(pairs: pd.DataFrame) -> pd.DataFrame:
             float(stats.combine_pvalues(part[side].to_numpy(dtype=float), method="stouffer", weights=np.sqrt(n)).pvalue)
             for side in ("p_greater", "p_less")
         )
-        effects = part["effect_size"].fillna(0.0)  # none where all differences are zero
+        effects = part["effect_size"].where(part["difference"] != 0, 0.0)  # none where all differences are zero
+        known = effects.notna().to_numpy()  # folds over subjects have none
         row = dict(zip([*outer, "pipeline_a", "pipeline_b"], key, strict=True)) | {
             "n_datasets": len(part),
             "n": int(n.sum()),
             "difference": np.average(part["difference"], weights=n),
-            "effect_size": np.average(effects, weights=np.sqrt(n)),
+            "effect_size": np.average(effects[known], weights=np.sqrt(n[known])) if known.any() else np.nan,
             "p": min(1.0, 2 * min(greater, less)),
         }
         if row["difference"] < 0:

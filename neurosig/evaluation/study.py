@@ -15,10 +15,13 @@ from neurosig.core.files import digest
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.arrays import ArraysDataset, ArraysParadigm
+from neurosig.evaluation.cohort_folds import bears_one_label
 from neurosig.evaluation.fold import collected, one_line
 from neurosig.evaluation.identity import software
+from neurosig.evaluation.metrics import REGRESSION
 from neurosig.evaluation.moabb import MoabbRunner, select_subjects
 from neurosig.evaluation.paradigms import make_paradigm, paradigm_content, trial_window
+from neurosig.evaluation.pooled import PooledRunner, is_pooled, is_ragged
 from neurosig.evaluation.request import EVALUATIONS, Entry, Options, pipeline_digest
 from neurosig.evaluation.seen import Part
 from neurosig.evaluation.splits import choose_folds, recommended_folds
@@ -35,7 +38,7 @@ class Study:
 
     Parameters
     ----------
-    runner : MoabbRunner
+    runner : MoabbRunner or PooledRunner
         The evaluation.
     pipelines : dict of str to estimator
         Not fitted.
@@ -61,7 +64,7 @@ class Study:
         For the proof that such parts have seen nobody who is tested: the dataset's name, and whether they may have.
     """
 
-    runner: MoabbRunner
+    runner: MoabbRunner | PooledRunner
     pipelines: Mapping[str, Any]
     digests: Mapping[str, str]
     param_grid: Mapping[str, Any]
@@ -135,7 +138,7 @@ def make_studies(
         }
         content = paradigm_content(paradigm)
         study = Study(
-            runner=MoabbRunner(dataset, paradigm, evaluation, folds, **seeds),
+            runner=_runner(entry, dataset, paradigm, evaluation, folds, seeds),
             pipelines=pipelines,
             digests={name: pipeline_digest(name, pipelines, grids) for name in pipelines},
             param_grid=grids,
@@ -147,7 +150,7 @@ def make_studies(
             chosen=chosen,
         )
         preloaded = {}
-        for line in told:
+        for line in [*told, *_remarks(study.runner)]:
             study.caution(line)
         if in_bands and {"fmin", "fmax"} & {name for name, value in processing.items() if value is not None}:
             study.caution(
@@ -155,6 +158,33 @@ def make_studies(
             )
         studies.append(study)
     return studies
+
+
+def _runner(
+    entry: Entry, dataset: Any, paradigm: Any, evaluation: str, folds: str, seeds: dict[str, Any]
+) -> MoabbRunner | PooledRunner:
+    """MOABB's evaluation, or ours where MOABB has none."""
+    if not isinstance(entry.given, SignalDataset):
+        if evaluation == "cross_site":
+            raise UsageError(
+                f"{entry.name}: folds over sites are for a SignalDataset whose metadata have the column 'site'"
+            )
+        return MoabbRunner(dataset, paradigm, evaluation, folds, **seeds)
+    part = entry.given
+    moabb_mode = seeds["cs_mode"] is not None and not is_ragged(part.X) and not bears_one_label(part.y, part.metadata)
+    if is_pooled(part, evaluation) and not moabb_mode:
+        return PooledRunner(dataset, paradigm, evaluation, **seeds)
+    if is_ragged(part.X):
+        raise InputError(
+            f"{entry.name} holds runs of different lengths, which are evaluated in folds of whole people "
+            '(folds="subject" or "site"); for others cut windows of one length first'
+        )
+    return MoabbRunner(dataset, paradigm, evaluation, folds, **seeds)
+
+
+def _remarks(runner: MoabbRunner | PooledRunner) -> list[str]:
+    """What is to be said about folds before they run; errors are raised here, before any long work."""
+    return runner.remarks() if isinstance(runner, PooledRunner) else []
 
 
 def _by_bands(
@@ -176,7 +206,7 @@ def _data(
 ) -> tuple[Any, Any, tuple[float, float] | None]:
     """Dataset and paradigm for MOABB, and the span of a trial."""
     window: tuple[float, float] | None
-    if entry.manifest is not None:
+    if entry.manifest is not None and not isinstance(entry.given, SignalDataset):
         manifest = entry.manifest
         dataset = manifest.as_moabb()
         settings = {name: value for name, value in dataclasses.asdict(manifest.processing).items() if value is not None}
@@ -205,6 +235,19 @@ def _decide_folds(options: Options, entry: Entry) -> tuple[str, str, list[str]]:
         return options.evaluation, EVALUATIONS[options.evaluation][0], []
     if options.folds != "auto":
         return options.evaluation, options.folds, []
+    signals = entry.given
+    if isinstance(signals, SignalDataset) and signals.y is not None:
+        reason = (
+            "runs of different lengths are"
+            if is_ragged(signals.X)
+            else "people who bear one label each are"
+            if bears_one_label(signals.y, signals.metadata)
+            else ""
+        )
+        if reason:
+            line = f"{entry.name}: {reason} evaluated in folds of whole people, so the evaluation is cross_subject"
+            logger.info(line)
+            return "cross_subject", "subject", [line]
     if recommended in ("subject", "session"):
         line = (
             f"{entry.name}: only folds that keep each {recommended} together mean anything here, "
@@ -263,11 +306,21 @@ def _default_metric(signals: SignalDataset) -> str:
 
 def _check_metric(signals: SignalDataset, metric: str) -> None:
     numbers = signals.y is not None and signals.y.dtype.kind == "f"
-    if numbers != (metric in ("r2", "pearson")):
+    if numbers != (metric in REGRESSION):
         kind, fits = (
-            ("numbers", "r2 or pearson") if numbers else ("class names", "roc_auc, accuracy or balanced_accuracy")
+            ("numbers", "r2, pearson or neg_mean_absolute_error")
+            if numbers
+            else ("class names", "roc_auc, accuracy or balanced_accuracy")
         )
-        raise UsageError(f"the labels of {signals.name} are {kind}, for which the metric is {fits}, got {metric!r}")
+        whole = not numbers and signals.y is not None and signals.y.dtype.kind in "iu"
+        hint = "; if these whole numbers are values to predict, give them as y.astype(float)" if whole else ""
+        raise UsageError(
+            f"the labels of {signals.name} are {kind}, for which the metric is {fits}, got {metric!r}{hint}"
+        )
+    if metric == "roc_auc" and signals.y is not None and len(set(signals.y.tolist())) > 2:
+        raise UsageError(
+            f"roc_auc is for two classes, {signals.name} has {len(set(signals.y.tolist()))}; use balanced_accuracy"
+        )
 
 
 def _window_of(signals: SignalDataset) -> tuple[float, float] | None:

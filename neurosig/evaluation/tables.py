@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from neurosig.evaluation.chosen import chosen_in_words
-from neurosig.evaluation.metrics import mean_chance_level
+from neurosig.evaluation.metrics import REGRESSION, mean_chance_level
 
 __all__ = ["COLUMNS", "FOLD_COLUMNS", "make_tables"]
 
@@ -20,7 +20,7 @@ COLUMNS = (
     "pipeline",
     # neurosig's
     "evaluation", "paradigm", "folds", "metric", "chance", "chance_upper", "score_sd", "n_folds", "seconds_fit",
-    "seconds_score", "peak_memory_mb", "n_parameters", "error", "seed", "version",
+    "seconds_score", "peak_memory_mb", "n_parameters", "error", "seed", "version", "tested", "n_subjects",
 )  # fmt: skip
 FOLD_COLUMNS = (
     "dataset", "subject", "session", "pipeline", "fold", "score", "time", "samples", "samples_test", "n_classes",
@@ -28,7 +28,6 @@ FOLD_COLUMNS = (
     "error", "test_counts", "chosen",
 )  # fmt: skip
 _COSTS = ("seconds_fit", "seconds_score", "peak_memory_mb", "n_parameters")
-_REGRESSION = ("r2", "pearson")
 
 
 def make_tables(
@@ -52,7 +51,8 @@ def make_tables(
     table, folds : DataFrame
         With the columns `COLUMNS` and `FOLD_COLUMNS`.
     """
-    scored = [_fold_row(record, result) for record in records for result in record["results"]]
+    metric = str(common["metric"])
+    scored = [_fold_row(record, result, metric) for record in records for result in record["results"]]
     scored.sort(
         key=lambda row: (row["pipeline_order"], _natural(row["subject"]), _natural(row["session"]), row["fold"])
     )
@@ -61,20 +61,21 @@ def make_tables(
         groups.setdefault(_key(row) if average else id(row), []).append(row)
     means = _means(scored, average) if average else {}
     rows = [_row(group, common, means.get(_key(group[0]))) for group in groups.values()]
-    metric = str(common["metric"])
     for row in scored:
-        row |= dict(zip(("chance", "chance_upper"), _chance([row["test_counts"]], metric), strict=True))
+        row |= dict(zip(("chance", "chance_upper"), _chance([row], metric), strict=True))
         row["dataset"] = common["dataset"]
         row["test_counts"] = ", ".join(f"{name} {count}" for name, count in row["test_counts"].items())
     return _frame(rows, COLUMNS), _frame(scored, FOLD_COLUMNS)
 
 
-def _fold_row(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str, Any]:
+def _fold_row(record: Mapping[str, Any], result: Mapping[str, Any], metric: str) -> dict[str, Any]:
     score = result["score"]
     error = record["error"]
     if score is None and not error:
         tested = len(result["test_counts"])
         error = f"the score is undefined: this fold tests trials of {tested} {'class' if tested == 1 else 'classes'}"
+        if metric in REGRESSION:
+            error = "the score is undefined: the tested numbers, or all predictions of them, are equal"
     return {
         "pipeline_order": record["pipeline_order"],
         "pipeline": record["pipeline"],
@@ -84,6 +85,9 @@ def _fold_row(record: Mapping[str, Any], result: Mapping[str, Any]) -> dict[str,
         "score": math.nan if score is None else score,
         "error": error or "",
         "test_counts": result["test_counts"],
+        "chance_counts": record.get("people_counts") or result["test_counts"],
+        "chance_told": record.get("chance"),
+        "n_subjects": record.get("n_subjects", 1),
         "chosen": chosen_in_words(record.get("chosen") or {}),
         "time": _number(result["time"]),
         "samples": result["n_samples"],
@@ -107,7 +111,7 @@ def _row(group: list[dict], common: Mapping[str, Any], mean: Mapping[str, Any] |
     scores = [entry["score"] for entry in group]
     if errors:  # a mean over the folds that happened to work is not the score that was asked for
         row["score"] = math.nan
-    chance, upper = _chance([entry["test_counts"] for entry in group], str(common["metric"]))
+    chance, upper = _chance(group, str(common["metric"]))
     more = f" (and {len(errors) - 1} other errors)" if len(errors) > 1 else ""
     return row | {
         "chance": chance,
@@ -119,6 +123,7 @@ def _row(group: list[dict], common: Mapping[str, Any], mean: Mapping[str, Any] |
         "peak_memory_mb": _over(np.max, group, "peak_memory_mb"),
         "n_parameters": _over(np.max, group, "n_parameters"),
         "error": f"{errors[0]}{more}" if errors else "",
+        "n_subjects": first["n_subjects"],
     }
 
 
@@ -131,9 +136,13 @@ def _means(scored: list[dict], average: Any) -> dict[tuple[str, str, str], dict[
     return {_key(mean): {back.get(key, key): value for key, value in mean.items()} for mean in average(rows)}
 
 
-def _chance(parts: list[Mapping[str, int]], metric: str) -> tuple[float, float]:
-    """Chance level and its bound for the mean score over parts, given the trials a class in each."""
-    if metric in _REGRESSION:
+def _chance(group: list[dict], metric: str) -> tuple[float, float]:
+    """Chance level and its bound for the mean score over parts, given the trials (or people) a class in each."""
+    parts = [row["chance_counts"] for row in group]
+    if metric in REGRESSION:
+        if metric == "neg_mean_absolute_error":
+            told = [row["chance_told"] for row in group if row["chance_told"] is not None]
+            return float(np.mean(told)) if told else math.nan, math.nan
         n_trials = sum(sum(counts.values()) for counts in parts)
         return 0.0, _pearson_bound(n_trials) if metric == "pearson" else math.nan
     usable = [counts for counts in parts if len(counts) > 1]

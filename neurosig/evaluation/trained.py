@@ -19,6 +19,7 @@ from neurosig.evaluation.estimates import estimate_scores, scoring_of
 from neurosig.evaluation.request import check_n_jobs
 from neurosig.evaluation.seen import check_parts, note_trained_on, people_of, pretrained_parts
 from neurosig.evaluation.signal_facts import with_signal_facts
+from neurosig.evaluation.trained_runs import as_trained_runs, estimate_runs, fit_runs, reading_of, whole_people
 
 if TYPE_CHECKING:
     from neurosig.evaluation.decoded import Decoded
@@ -56,13 +57,15 @@ class TrainedPipeline:
                 return kind
         return "label"
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any, **metadata: Any) -> np.ndarray:
         """One number a class for each trial; the largest is the predicted class.
 
         Parameters
         ----------
-        X : array of shape (n_trials, n_channels, n_times)
-            Signals that fit `spec` (see `neurosig.map_channels`).
+        X : array of shape (n_trials, n_channels, n_times), or sequence of (n_regions, n_times)
+            Signals that fit `spec` (see `neurosig.map_channels`); of fMRI, runs.
+        **metadata
+            What steps of the pipeline ask for by metadata routing.
 
         Returns
         -------
@@ -71,11 +74,11 @@ class TrainedPipeline:
             calibrated and do not sum to one, or 1 for the predicted class and 0 for the others.
         """
         if self.kind == "probability":
-            return np.asarray(self.pipeline.predict_proba(X), dtype=float)
+            return np.asarray(self.pipeline.predict_proba(X, **metadata), dtype=float)
         if self.kind == "score":
-            scores = np.asarray(self.pipeline.decision_function(X), dtype=float)
+            scores = np.asarray(self.pipeline.decision_function(X, **metadata), dtype=float)
             return np.column_stack([-scores, scores]) if scores.ndim == 1 else scores
-        labels = np.asarray(self.pipeline.predict(X), dtype=int)
+        labels = np.asarray(self.pipeline.predict(X, **metadata), dtype=int)
         return (labels[:, None] == np.arange(len(self.classes))).astype(float)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -99,18 +102,20 @@ class TrainedPipeline:
         Parameters
         ----------
         recordings : path, Recording, or list of them
-            What to decode; anything that `neurosig.loaders.discover` takes.
+            What to decode; anything that `neurosig.loaders.discover` takes. Of fMRI what `open_dataset` takes: whole
+            runs give one answer each, where the training was on whole runs.
         events : list of str, dict of str to annotation or code, or "training", optional
             Decode the trials at these events; "training" are the events of the training data.
         windows : (float, float), optional
             Decode sliding windows: length and step in seconds. Without `events`, the default is windows of the trained
             length, each overlapping the next by half.
         read : ReadOptions or dict of its fields, optional
-            How the files are read (unit, sfreq, channel renames ...). What a dict leaves out is as in training.
+            How the files are read (unit, sfreq, channel renames ...; of fMRI atlas, t_r, confounds ...). What a dict
+            leaves out is as in training.
         on_missing : {"raise", "interpolate", "drop"}
-            What to do when a channel of the training data is not there.
+            What to do when a channel of the training data is not there; a region of fMRI that is dropped is NaN.
         on_sfreq : {"raise", "resample"}
-            What to do when the sampling rate differs from the training data's.
+            What to do when the sampling rate (of fMRI, the repetition time) differs from the training data's.
         batch_bytes : float
             Memory that the windows decoded in one go may take; it bounds the memory on long recordings.
         show_progress : bool, optional
@@ -268,9 +273,10 @@ def train(
     """
     check_n_jobs(n_jobs)
     manifest, dataset = _open(dataset, subjects, processing)
+    fmri = dataset.info.modality == "fmri"
     classes, labels = _classes_of(dataset)
     about, estimator = _pipeline_of(pipeline, random_state, scoring_of(classes))
-    X, spec = _as_trained(dataset)
+    X, spec = as_trained_runs(dataset) if fmri else _as_trained(dataset)
     estimator = with_signal_facts(estimator, spec)
     scores: list[dict[str, Any]] = []
     told: list[str] = []
@@ -283,20 +289,25 @@ def train(
         from neurosig.evaluation.splits import recommended_folds
 
         kind = folds if folds != "auto" else recommended_folds(manifest)
-        scores = estimate_scores(
-            estimator,
-            X,
-            labels,
-            dataset.metadata,
-            kind=kind,
-            n_splits=n_splits,
-            classes=classes,
-            random_state=random_state,
-            n_jobs=n_jobs,
-            window=_window_of(spec),
-            show_progress=show_progress,
-        )
-    fitted = clone(estimator).fit(X, labels)
+        seeds: dict[str, Any] = {"n_splits": n_splits, "random_state": random_state, "n_jobs": n_jobs}
+        if fmri and whole_people(dataset):
+            scores = estimate_runs(
+                estimator, dataset, about["name"], kind=kind, allow_seen=allow_seen, show_progress=show_progress,
+                **seeds,
+            )  # fmt: skip
+        else:
+            scores = estimate_scores(
+                estimator,
+                X,
+                labels,
+                dataset.metadata,
+                kind=kind,
+                classes=classes,
+                window=_window_of(spec),
+                show_progress=show_progress,
+                **seeds,
+            )
+    fitted = fit_runs(estimator, X, labels, dataset.metadata) if fmri else clone(estimator).fit(X, labels)
     fitted = getattr(fitted, "best_estimator_", fitted)
     note_trained_on(fitted, {"dataset": dataset.name, "subjects": sorted(set(dataset.metadata["subject"].astype(str)))})
     card = {
@@ -400,7 +411,13 @@ def _as_trained(dataset: SignalDataset) -> tuple[np.ndarray, SignalSpec]:
 
 def _classes_of(dataset: SignalDataset) -> tuple[tuple[str, ...], np.ndarray]:
     if dataset.y is None:
-        raise InputError(f"{dataset.name} has no labels: a decoder needs events of at least two classes")
+        hint = "; name a column of the people's table (labels, --labels)" if dataset.info.modality == "fmri" else ""
+        raise InputError(f"{dataset.name} has no labels: a decoder needs events of at least two classes{hint}")
+    if np.asarray(dataset.y).dtype.kind == "f":
+        raise UsageError(
+            f"labels of {dataset.name} are numbers, and only classifiers are stored here; neurosig benchmark scores "
+            "regressions"
+        )
     names, labels, counts = np.unique(np.asarray(dataset.y).astype(str), return_inverse=True, return_counts=True)
     if len(names) < 2:
         raise InputError(
@@ -417,6 +434,8 @@ def _read_options(manifest: Any, dataset: SignalDataset) -> dict[str, Any]:
     """How the training files were read, for new files of the same kind."""
     if manifest is None or manifest.kind != "files":
         return {}
+    if manifest.modality == "fmri":
+        return reading_of(manifest)
     files = dataset.metadata.get("file", ())
     kinds = sorted({Path(str(name).lower().removesuffix(".gz")).suffix for name in files})
     return {**json.loads(json.dumps(dataclasses.asdict(manifest.read_options))), "kinds": kinds}
@@ -467,7 +486,7 @@ def _versions(networks: bool) -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    names = ["neurosig", "numpy", "scipy", "scikit-learn", "mne", "pyriemann", "moabb"]
+    names = ["neurosig", "numpy", "scipy", "scikit-learn", "mne", "nilearn", "pyriemann", "moabb"]
     if networks:
         names += ["torch", "skorch", "braindecode"]
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

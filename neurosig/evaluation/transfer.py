@@ -365,7 +365,9 @@ class TransferStudy:
         if entry.manifest is not None:
             stated = ("title", "description", "modality", "licence", "citation", "doi")
             card |= {name: getattr(entry.manifest, name) for name in stated}
-            card |= {"warnings": list(entry.manifest.warnings), "processing": entry.manifest.processing.to_dict()}
+            card["warnings"] = list(entry.manifest.warnings)
+            if entry.manifest.processing is not None:
+                card["processing"] = entry.manifest.processing.to_dict()
             if entry.manifest.adhoc:  # nobody has read what was found out just now
                 told = [*entry.manifest.warnings, *cells_caution(entry.manifest, plan.pipelines)]
                 warnings = [*(f"{entry.name}: {text}" for text in told), *warnings]

@@ -314,7 +314,8 @@ def _entries(manifest: Manifest, subjects: Iterable[str] | None) -> list[FileEnt
     source = manifest.source
     assert isinstance(source, FilesSource)  # for the type checker: the caller has looked
     wanted = _listed_subjects(manifest, subjects)
-    return [entry for entry in manifest.entries if wanted is None or entry.subject in (*wanted, "*")]
+    every = (*manifest.entries, *source.also)
+    return [entry for entry in every if wanted is None or entry.subject in (*wanted, "*")]
 
 
 def _listed_subjects(manifest: Manifest, subjects: Iterable[str] | None) -> list[str] | None:

@@ -52,6 +52,13 @@ class Manifest(ManifestFields):
     _data: Path | None = PrivateAttr(None)
     _subjects: tuple[str, ...] | None = PrivateAttr(None)
     _found: tuple[Any, ...] | None = PrivateAttr(None)  # recordings of an ad-hoc dataset, as discover() gave them
+    _beside: list[Path] = PrivateAttr(default_factory=list)  # files that series also depend on, of an ad-hoc dataset
+    _given: dict[str, Path] = PrivateAttr(default_factory=dict)  # files from elsewhere that options of fMRI name
+    _unlabelled: bool = PrivateAttr(False)  # of fMRI: labels are not wanted
+    _derivatives: Path | None = PrivateAttr(None)  # root of a BIDS derivatives folder, read as a whole
+    _stored: Path | None = PrivateAttr(None)  # a stored `SignalDataset` of fMRI
+    _pairs: dict[Path, tuple[Any, ...]] = PrivateAttr(default_factory=dict)  # both hemispheres' files, by the first
+    _events_tables: dict[str, Path] = PrivateAttr(default_factory=dict)  # of an ad-hoc dataset of fMRI, by file name
     _links: bool = PrivateAttr(False)  # the files were found by their content, in a folder that may hold links to them
 
     # ------------------------------------------------------------------ what is in it
@@ -98,6 +105,8 @@ class Manifest(ManifestFields):
         """Names of the events, in the manifest's order."""
         if self.events is not None:
             return list(self.events)
+        if self.modality == "fmri":  # labels of people: told by their table when the runs are loaded
+            return []
         if isinstance(self.source, MoabbSource):
             return list(self.as_moabb().event_id)
         return self._events_there
@@ -135,6 +144,7 @@ class Manifest(ManifestFields):
         *,
         subjects: Iterable[str | int] | str | int | None = None,
         events: Mapping[str, Any] | Iterable[str] | None = None,
+        fmri: Mapping[str, Any] | None = None,
         **processing: Any,
     ) -> Manifest:
         """A copy with other subjects, events or processing; None leaves things as they are.
@@ -145,8 +155,11 @@ class Manifest(ManifestFields):
             Names of the subjects to keep.
         events : list of str or dict, optional
             Names of the events to keep, or a new mapping as in `ReadOptions.events`.
+        fmri : dict, optional
+            Fields of `neurosig.loaders.manifest_schema.FmriFields`: how region series are made.
         **processing
-            Fields of `Processing`: ``tmin, tmax, fmin, fmax, resample, baseline, picks``.
+            Fields of `Processing`: ``tmin, tmax, fmin, fmax, resample, baseline, picks``. Of fMRI, ``fmin`` and
+            ``fmax`` are the edges of its filter, ``tmin`` and ``tmax`` cut trials, and the others mean nothing.
 
         Raises
         ------
@@ -156,15 +169,43 @@ class Manifest(ManifestFields):
         known = [field.name for field in dataclasses.fields(Processing)]
         if unknown := sorted(set(processing) - set(known)):
             raise UsageError(f"unknown option {unknown[0]!r}; processing takes {', '.join(known)}")
-        update: dict[str, Any] = {"processing": self.processing.replace(**processing)}
+        update: dict[str, Any]
+        files: dict[str, Path] = {}
+        if self.modality == "fmri":
+            from neurosig.loaders.manifest_fmri import changed_fmri
+
+            update, files = changed_fmri(self, fmri or {}, processing)
+        elif given := [name for name, value in (fmri or {}).items() if value is not None]:
+            raise UsageError(f"{given[0]} belongs to fMRI, {self.name} is {self.modality}; leave it out")
+        else:
+            update = {"processing": self.processing.replace(**processing)}
         if events is not None:
-            update["events"] = self._choose_events(events)
-        fields = {name: getattr(self, name) for name in type(self).model_fields}
-        copy = Manifest.model_validate({**fields, **update})
-        copy._data, copy._subjects, copy._found = self._data, self._subjects, self._found
-        copy._links = self._links
+            # of fMRI another column of labels may have been named, with classes of its own
+            update["events"] = (self._with(update) if "events" in update else self)._choose_events(events)
+        copy = self._with(update)
+        copy._given = {**self._given, **files}
         if subjects is not None:
             copy._subjects = choose(subjects, self.subject_list, "subject", self.name)
+        return copy
+
+    def unlabelled(self) -> Manifest:
+        """A copy of a manifest of fMRI whose runs are taken whole, all of them, and without labels."""
+        fmri = None if self.fmri is None else self.fmri.model_copy(update={"labels": None, "events_table": None})
+        copy = self._with({"events": None, "processing": None, "fmri": fmri})
+        copy._unlabelled = True
+        return copy
+
+    def _with(self, update: Mapping[str, Any]) -> Manifest:
+        """A copy with some fields changed, of the same files."""
+        fields = {name: value for name in type(self).model_fields if (value := getattr(self, name)) is not None}
+        copy = Manifest.model_validate(
+            {name: value for name, value in {**fields, **update}.items() if value is not None}
+        )
+        copy._data, copy._subjects, copy._found = self._data, self._subjects, self._found
+        copy._links, copy._beside = self._links, self._beside
+        copy._given, copy._unlabelled = self._given, self._unlabelled
+        copy._stored = self._stored
+        copy._derivatives, copy._pairs, copy._events_tables = self._derivatives, self._pairs, self._events_tables
         return copy
 
     # ------------------------------------------------------------------ files
@@ -285,7 +326,11 @@ class Manifest(ManifestFields):
             path = find_file(safe_join(folder, entry.path, self._links))
             if path is None:
                 continue
-            if path.suffix == ".npz":
+            if self.modality == "fmri":
+                from neurosig.loaders.manifest_fmri import expand_runs
+
+                yield from expand_runs(path, entry, self._subjects)
+            elif path.suffix == ".npz":
                 from neurosig.loaders.trials import expand_trials
 
                 for part in expand_trials(path, options):
@@ -311,6 +356,7 @@ class Manifest(ManifestFields):
         self, subjects: Iterable[str | int] | None = None, *, preload: bool = True
     ) -> Iterator[tuple[str, str, str, mne.io.BaseRaw]]:
         """Subject, session, run and recording, one at a time; files and simulated sources only."""
+        self._refuse_fmri("raws")
         if self.kind == "simulated":
             for item in self.simulations(subjects):
                 yield item.subject, item.session, item.run, item.raw
@@ -343,7 +389,7 @@ class Manifest(ManifestFields):
         progress: bool | None = None,
         **processing: Any,
     ) -> SignalDataset:
-        """Cut all recordings into trials, one recording in memory at a time.
+        """Cut all recordings into trials, one recording in memory at a time; of fMRI, make region series of all runs.
 
         Parameters
         ----------
@@ -359,7 +405,8 @@ class Manifest(ManifestFields):
         Returns
         -------
         SignalDataset
-            X in volts (tesla for MEG), labels are event names.
+            X in volts (tesla for MEG), labels are event names. Of fMRI, X is a sequence of runs (n_regions, n_times) as
+            `load_fmri` gives them, or trials where the manifest names tables of events.
         """
         manifest = self.replace(subjects=subjects, **processing)
         from neurosig.loaders.manifest_load import load_manifest
@@ -381,6 +428,7 @@ class Manifest(ManifestFields):
         moabb.datasets.base.BaseDataset
             Its ``code`` changes with every option and with the files' content (see `identity`).
         """
+        self._refuse_fmri("as_moabb")
         from neurosig.loaders.moabb_dataset import moabb_dataset
 
         return moabb_dataset(self.replace(subjects=subjects, **changes))
@@ -389,10 +437,15 @@ class Manifest(ManifestFields):
         """Digest of all that the trials depend on: options, selection, the files' content, neurosig's version."""
         from neurosig._version import __version__
 
-        stated = self.model_dump(mode="json", exclude={*_PROSE, "source"})
+        stated = self.model_dump(mode="json", exclude={*_PROSE, "source", *(() if self.fmri else ("fmri",))})
         content: Any = None
         if isinstance(self.source, FilesSource):
             paths = companions(recording.path for recording in self._recordings)
+            given = [self._given[name] for name in sorted(self._given)]  # wherever these lie
+            if paths:
+                beside = (find_file(safe_join(self.folder, entry.path, self._links)) for entry in self.source.also)
+                paths += [path for path in beside if path is not None]
+                paths += self._beside
             whose = [
                 [
                     item.subject,
@@ -405,13 +458,19 @@ class Manifest(ManifestFields):
                 for item in self._recordings
             ]
             content = (
-                [whose, relative_names(paths), content_sums(paths)]
+                [whose, relative_names(paths), content_sums(paths), *([content_sums(given)] if given else [])]
                 if paths
                 else [entry.sha256 for entry in self.entries]
             )
         else:
             content = self.source.model_dump(mode="json")
         return digest(__version__, stated, list(self._subjects or ()), content)
+
+    def _refuse_fmri(self, method: str) -> None:
+        if self.modality == "fmri":
+            raise UsageError(
+                f"{self.name} is fMRI, of which .{method}() gives nothing; .load() gives its region series"
+            )
 
     def _moabb_subjects(self) -> list[str]:
         from neurosig.loaders.moabb_dataset import moabb_class
@@ -422,6 +481,8 @@ class Manifest(ManifestFields):
         if isinstance(events, Mapping):
             return dict(events)
         names = [events] if isinstance(events, str) else list(events)
+        if self.modality == "fmri" and self.events is None:
+            return {name: name for name in names}  # whether there are such labels is told when the runs are loaded
         chosen = choose(names, self.event_names, "event", self.name)
         return {name: (self.events or {}).get(name, name) for name in chosen}
 
@@ -480,6 +541,7 @@ def open_dataset(
     *,
     data: str | Path | None = None,
     events: Mapping[str, Any] | Iterable[str] | None = None,
+    fmri: Mapping[str, Any] | None = None,
     **processing: Any,
 ) -> Manifest:
     """Open a dataset, whatever it is: the one gate of the command line.
@@ -489,11 +551,16 @@ def open_dataset(
     name_or_path : str or path
         A name of `list_manifests`, a manifest's YAML, a recording, a trial file (``.npz``), a folder of recordings
         (taken as a known dataset if names and content match its manifest), a BIDS root, or a stored `SignalDataset`
-        (``.zarr``).
+        (``.zarr``). Of fMRI: images (NIfTI, CIFTI, GIFTI), tables of region series, folders of them, or a BIDS
+        derivatives folder.
     data : path, optional
         Folder that holds the files, for names and YAML.
     events : list of str or dict, optional
-        Events to decode: names, or a mapping of names to descriptions or codes (see `ReadOptions`).
+        Events to decode: names, or a mapping of names to descriptions or codes (see `ReadOptions`). Of fMRI, the labels
+        of people or of a table of events.
+    fmri : dict, optional
+        How region series are made, see `neurosig.loaders.manifest_schema.FmriFields`; tables whose names tell nothing
+        (``.csv``, ``.npz``) are taken as fMRI if this is given.
     **processing
         Changes of the dataset's `Processing`.
 
@@ -519,11 +586,11 @@ def open_dataset(
     elif path.exists():
         from neurosig.loaders.recognise import recognise
 
-        return recognise(path, events=events, processing=processing)
+        return recognise(path, events=events, processing=processing, fmri=fmri)
     elif path.name == text and not path.suffix:
         manifest = read_manifest(text, data=data)  # raises, and names the nearest dataset
     else:
         raise UsageError(
             f"no such file or folder: {path}; give a recording, a folder, or a name of neurosig datasets list"
         )
-    return manifest.replace(events=events, **processing)
+    return manifest.replace(events=events, fmri=fmri, **processing)

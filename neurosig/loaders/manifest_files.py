@@ -57,11 +57,12 @@ class FileStatus:
 def verify_files(manifest: Manifest, folder: str | Path | None, subjects: Iterable[str] | None) -> list[FileStatus]:
     """Compare files with their sums (see `Manifest.verify`)."""
     place = manifest.folder if folder is None else _holder(Path(folder), manifest)
+    also = manifest.source.also if isinstance(manifest.source, FilesSource) else ()
     stated = list(dict.fromkeys(entry.subject for entry in manifest.entries))
-    wanted = stated if subjects is None else [*choose(subjects, stated, "subject", manifest.name), "*"]
+    wanted = [*(stated if subjects is None else choose(subjects, stated, "subject", manifest.name)), "*"]
     sums = listed_sums(manifest, place)
     rows = []
-    for entry in manifest.entries:
+    for entry in (*manifest.entries, *also):
         if entry.subject not in wanted:
             continue
         path = find_file(safe_join(place, entry.path))

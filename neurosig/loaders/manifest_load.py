@@ -24,6 +24,12 @@ def load_manifest(
     """Cut a manifest's recordings into trials (see `Manifest.load`)."""
     import dataclasses
 
+    if manifest.modality == "fmri":
+        from neurosig.loaders.manifest_fmri import load_runs
+
+        if memmap is not None:
+            raise UsageError(f"memmap is for trials of one length, {manifest.name} is fMRI; load it without")
+        return load_runs(manifest, progress=progress)
     if manifest.kind == "files":
         from neurosig.loaders.epochs import load_recordings
 

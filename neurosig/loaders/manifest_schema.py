@@ -10,7 +10,7 @@ import functools
 import re
 import string
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urljoin, urlsplit
 
 from pydantic import AfterValidator as After
@@ -24,6 +24,7 @@ __all__ = [
     "FileEntry",
     "FilePattern",
     "FilesSource",
+    "FmriFields",
     "ManifestFields",
     "MoabbSource",
     "ReadFields",
@@ -203,6 +204,8 @@ class FilesSource(_Strict):
         The recordings, one by one or by rule.
     sha256 : dict of str to str
         Sums of files named by a pattern.
+    extra : list
+        Files that go with the recordings and are none: masks, atlases, tables of events and of people.
     archives : list
         Archives to fetch and unpack instead of single files.
     derived : str, optional
@@ -215,6 +218,7 @@ class FilesSource(_Strict):
     files: tuple[FileEntry, ...] = ()
     patterns: tuple[FilePattern, ...] = ()
     sha256: dict[RelativePath, Sha256] = {}
+    extra: tuple[FileEntry, ...] = ()
     archives: tuple[Archive, ...] = ()
     derived: Prose | None = None
 
@@ -225,7 +229,7 @@ class FilesSource(_Strict):
         if (total := len(self.files) + sum(pattern.size for pattern in self.patterns)) > MAX_FILES:
             raise ValueError(f"names {total:,} files, expected {MAX_FILES:,} at most")
         seen: set[str] = set()
-        for entry in self.entries:
+        for entry in (*self.entries, *self.also):
             if entry.path in seen:
                 raise ValueError(f"{entry.path!r} is named twice")
             seen.add(entry.path)
@@ -241,6 +245,17 @@ class FilesSource(_Strict):
         listed = [entry.model_dump() for entry in self.files]
         for pattern in self.patterns:
             listed += pattern.expand()
+        return self._complete(listed)
+
+    @functools.cached_property
+    def also(self) -> tuple[FileEntry, ...]:
+        """Files beside the recordings, likewise; of all subjects where none is stated."""
+        return self._complete(
+            [{**entry.model_dump(), **({} if "subject" in entry.model_fields_set else {"subject": "*"})}
+             for entry in self.extra]
+        )  # fmt: skip
+
+    def _complete(self, listed: list[dict[str, Any]]) -> tuple[FileEntry, ...]:
         for entry in listed:
             if self.base_url and not self.archives:
                 entry["url"] = urljoin(self.base_url.rstrip("/") + "/", entry["url"] or entry["path"])
@@ -305,6 +320,63 @@ class ReadFields(_Strict):
     reject_uv: Annotated[float, Field(gt=0)] | None = None
 
 
+class FmriFields(_Strict):
+    """How the region series of an fMRI dataset are made.
+
+    Parameters
+    ----------
+    atlas : str, optional
+        For images: a coordinate atlas by name (power, dosenbach, seitzman), a label image among the files, or "voxels"
+        for every voxel that varies. For files that hold region series: what their atlas is called.
+    mask : str, optional
+        Image of the voxels to keep, for "voxels".
+    t_r : float, optional
+        Repetition time in seconds, where the files do not say.
+    confounds : str
+        Of fMRIPrep: "auto", "simple", "scrubbing", "compcor", "ica_aroma" or "none".
+    standardize, detrend, smoothing_fwhm, low_pass, high_pass : object
+        As in `load_fmri`; the band is in Hz.
+    regions : list of str, optional
+        Region names, where the files have none.
+    unit : {"z", "psc", "a.u."}, optional
+        Unit of series that are taken as they are; an ``.npz`` of several runs is cleaned only where none is stated.
+    orientation : {"rows_are_volumes", "rows_are_regions"}, optional
+        Of tables that may lie either way.
+    task, space : str, optional
+        Which images of a BIDS derivatives folder.
+    table : str, optional
+        Table of the people (CSV, TSV) among the files: its columns become metadata.
+    key : str
+        Its column that holds the names of the subjects.
+    missing : list of number or str
+        Values in it that stand for missing ones, beside n/a and empty cells.
+    labels : str, optional
+        Its column, or that of participants.tsv, that is to be decoded.
+    events_table : str, optional
+        Name of a run's table of events (onset, duration, trial_type), with ``{run}``, ``{subject}``, ``{session}``.
+    """
+
+    atlas: Annotated[str, Field(max_length=_MAX_PATH)] | None = None
+    mask: RelativePath | None = None
+    t_r: Annotated[float, Field(gt=0)] | None = None
+    confounds: Literal["auto", "simple", "scrubbing", "compcor", "ica_aroma", "none"] = "auto"
+    standardize: Literal["zscore_sample", "psc", "none"] | None = None
+    detrend: bool | None = None
+    smoothing_fwhm: Annotated[float, Field(gt=0)] | None = None
+    low_pass: Annotated[float, Field(gt=0)] | None = None
+    high_pass: Annotated[float, Field(gt=0)] | None = None
+    regions: Names | None = None
+    unit: Literal["z", "psc", "a.u."] | None = None
+    orientation: Literal["rows_are_volumes", "rows_are_regions"] | None = None
+    task: str | None = None
+    space: str | None = None
+    table: RelativePath | None = None
+    key: str = "participant_id"
+    missing: tuple[int | float | str, ...] = ()
+    labels: str | None = None
+    events_table: Template | None = None
+
+
 EventValue = str | int | tuple[str | int, ...]
 
 
@@ -335,7 +407,9 @@ class ManifestFields(_Strict):
     subjects: Annotated[int | Names | None, BeforeValidator(_count)] = None
     sessions: Annotated[int, Field(ge=1)] | None = None
     read: ReadFields = ReadFields()
-    processing: Processing
+    fmri: FmriFields | None = None
+    # not given only of fMRI, where runs are taken whole
+    processing: Processing = cast(Processing, None)
     folds: Literal["auto", "run", "subject", "session", "chronological"] = "auto"  # shuffled: only who evaluates may
     line_freq: Annotated[float, Field(gt=0)] | None = None
     same_people: tuple[Prose, ...] = ()  # datasets in which they have the same names
@@ -343,8 +417,25 @@ class ManifestFields(_Strict):
     notes: Prose = ""
 
     @model_validator(mode="after")
+    def _kind_of_signal(self):
+        if self.modality == "fmri":
+            if self.paradigm is not None or not isinstance(self.source, FilesSource):
+                raise ValueError("an fMRI manifest has files and no 'paradigm'")
+            if self.processing is not None and (self.fmri is None or self.fmri.events_table is None):
+                raise ValueError("whole runs are not cut: leave 'processing' out, or name 'events_table' under 'fmri'")
+            if self.processing is not None and {self.processing.fmin, self.processing.fmax} != {None}:
+                raise ValueError("the band of fMRI is 'high_pass' and 'low_pass' (Hz) under 'fmri', not fmin and fmax")
+        elif self.processing is None:
+            raise ValueError("'processing' says how trials are cut: processing: {tmin: 0.0, tmax: 3.0}")
+        elif self.fmri is not None:
+            raise ValueError(f"'fmri' belongs to modality fmri, this is {self.modality}")
+        return self
+
+    @model_validator(mode="after")
     def _band(self):
         """A manifest that states no band means its paradigm's: one for benchmark, train and load, and on record."""
+        if self.modality == "fmri":
+            return self
         if self.processing.fmin is None and self.processing.fmax is None:
             fmin, fmax = BANDS[self.paradigm or "imagery"]
             object.__setattr__(self, "processing", self.processing.replace(fmin=fmin, fmax=fmax))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "size"]
 
+_LABELS = "none stated; name a column of the people's table (--labels)"
 _FOLDS = {
     "auto": "by run where there are several, else blocks in the order of recording",
     "chronological": "blocks in the order of recording",
@@ -37,21 +38,15 @@ def size(manifest: Manifest) -> str:
 
 def describe(manifest: Manifest) -> str:
     """The text of `Manifest.describe`."""
-    cut = manifest.processing
-    band = (
-        f"{cut.fmin or 0:g}-{cut.fmax:g} Hz"
-        if cut.fmax
-        else "no filter"
-        if cut.fmin is None
-        else f"from {cut.fmin:g} Hz"
-    )
+    fmri = manifest.modality == "fmri"
     rows = {
-        "what": f"{manifest.modality}, {manifest.paradigm or 'no paradigm'}",
+        "what": "fMRI, region series" if fmri else f"{manifest.modality}, {manifest.paradigm or 'no paradigm'}",
         "size": size(manifest),
         "people": f"those of {', '.join(manifest.same_people)} too" if manifest.same_people else "",
-        "events": ", ".join(manifest.events or ()) or "as in the recordings",
-        "trials": f"{cut.tmin:g} to {cut.tmax:g} s after the event, {band}"
-        + (f", {cut.resample:g} Hz" if cut.resample else ""),
+        "labels" if fmri else "events": ", ".join(manifest.events or ())
+        or (_LABELS if fmri else "as in the recordings"),
+        "trials": _trials(manifest),
+        "regions": _regions(manifest),
         "folds": _FOLDS.get(manifest.folds, f"by {manifest.folds}"),
         "source": _source(manifest),
         "licence": manifest.licence + ("; for local evaluation only" if manifest.local_evaluation_only else ""),
@@ -65,6 +60,33 @@ def describe(manifest: Manifest) -> str:
     lines += [_row(key, text) for key, text in rows.items() if text]
     lines += [_row("careful", text) for text in manifest.warnings]
     return "\n".join(lines)
+
+
+def _trials(manifest: Manifest) -> str:
+    cut = manifest.processing
+    if cut is None:
+        return "none: each run is taken whole"
+    text = f"{cut.tmin:g} to {cut.tmax:g} s after the event"
+    if manifest.modality == "fmri":
+        return text
+    band = (
+        f"{cut.fmin or 0:g}-{cut.fmax:g} Hz"
+        if cut.fmax
+        else "no filter"
+        if cut.fmin is None
+        else f"from {cut.fmin:g} Hz"
+    )
+    return f"{text}, {band}" + (f", {cut.resample:g} Hz" if cut.resample else "")
+
+
+def _regions(manifest: Manifest) -> str:
+    fmri = manifest.fmri
+    if fmri is None:
+        return ""
+    parts = [fmri.atlas or "as in the files"]
+    parts += [f"{name} {value:g} Hz" for name in ("high_pass", "low_pass") if (value := getattr(fmri, name))]
+    parts += [f"TR {fmri.t_r:g} s"] if fmri.t_r else []
+    return ", ".join([*parts, *([f"standardize {fmri.standardize}"] if fmri.standardize else [])])
 
 
 def _row(key: str, text: str) -> str:

@@ -12,7 +12,15 @@ from pydantic import BaseModel, ValidationError
 from neurosig.core.errors import ManifestError
 from neurosig.core.signals import Processing
 from neurosig.core.yaml import Lines
-from neurosig.loaders.manifest_schema import Archive, FileEntry, FilePattern, FilesSource, ReadFields, Simulation
+from neurosig.loaders.manifest_schema import (
+    Archive,
+    FileEntry,
+    FilePattern,
+    FilesSource,
+    FmriFields,
+    ReadFields,
+    Simulation,
+)
 
 __all__ = ["validate"]
 
@@ -65,6 +73,7 @@ def _known_fields(model: type[BaseModel], fields: list[Any]) -> list[str]:
         "files": FileEntry,
         "patterns": FilePattern,
         "read": ReadFields,
+        "fmri": FmriFields,
         "simulated": Simulation,
         "archives": Archive,
     }

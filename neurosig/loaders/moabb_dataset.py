@@ -235,7 +235,7 @@ def register(*datasets: Any) -> list[str]:
         manifests = [
             manifest
             for name in list_manifests()
-            if (manifest := read_manifest(name)).present and manifest.kind != "moabb"
+            if (manifest := read_manifest(name)).present and manifest.kind != "moabb" and manifest.modality != "fmri"
         ]
     names = {manifest.name for manifest in manifests}
     for attribute, value in list(vars(moabb.datasets).items()):
@@ -244,6 +244,7 @@ def register(*datasets: Any) -> list[str]:
             delattr(moabb.datasets, attribute)
     codes = []
     for manifest in manifests:
+        manifest._refuse_fmri("as_moabb")
         cls = moabb_class(manifest)
         code = cls().code
         if manifest.kind != "moabb":

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
-from neurosig.core.files import atomic_path, digest
+from neurosig.core.files import atomic_path, digest, sha256_file
 from neurosig.core.log import logger
 from neurosig.core.signals import Processing, SignalDataset
 from neurosig.loaders.content import cache_dir, content_sums, find_file
 from neurosig.loaders.epoch_files import cleaned_before, holds_epochs, trial_span, trials_in
 from neurosig.loaders.manifest_schema import FilesSource
+from neurosig.loaders.recognise_fmri import describe_fmri, holds_fmri
 
 if TYPE_CHECKING:
     from neurosig.loaders.manifest import Manifest
@@ -25,12 +26,21 @@ __all__ = ["adhoc_name", "known_dataset", "recognise"]
 
 
 def recognise(
-    path: Path, *, events: Mapping[str, Any] | Iterable[str] | None = None, processing: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    events: Mapping[str, Any] | Iterable[str] | None = None,
+    processing: Mapping[str, Any] | None = None,
+    fmri: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """Open recordings by their path (see `neurosig.loaders.manifest.open_dataset`)."""
     changes = {name: value for name, value in (processing or {}).items() if value is not None}
     if path.is_dir() and path.suffix != ".zarr" and (known := known_dataset(path)) is not None:
-        return known.replace(events=events, **changes)
+        return known.replace(events=events, fmri=fmri, **changes)
+    asked = {name: value for name, value in (fmri or {}).items() if value is not None}
+    if holds_fmri(path, bool(asked)):
+        return describe_fmri(path, events, changes, asked)
+    if asked:
+        raise UsageError(f"{next(iter(asked))} belongs to fMRI, {path} is a stored dataset or no fMRI; leave it out")
     return _describe_unknown(path, events, changes)
 
 
@@ -51,12 +61,20 @@ def known_dataset(folder: Path) -> Manifest | None:
     """The dataset whose files, by names and content, lie in a folder; None where they belong to none that is known."""
     from neurosig.loaders.manifest import list_manifests, read_manifest
 
-    matches = []
+    matches: list[_Match] = []
+    others: list[tuple[Path, str, list[str]]] = []
     for name in list_manifests():
         manifest = read_manifest(name)
-        if isinstance(manifest.source, FilesSource) and (match := _compare(manifest, folder)) is not None:
+        if isinstance(manifest.source, FilesSource) and (match := _compare(manifest, folder, others)) is not None:
             matches.append(match)
     if not matches:
+        for place, name, files in others:
+            logger.warning(
+                "%s has the file names of %s, but the content of %s is another: taken as an unknown folder",
+                place,
+                name,
+                listed(files, 3),
+            )
         return None
     if len(direct := [match for match in matches if match.folder == folder]) == 1:
         matches = direct  # what lies in the folder itself goes before what lies below it
@@ -96,23 +114,21 @@ def _tell_unused(match: _Match) -> None:
     )
 
 
-def _compare(manifest: Manifest, root: Path) -> _Match | None:
-    """How many files of the manifest are in the folder, or where its collection usually lies below it."""
+def _compare(manifest: Manifest, root: Path, others: list[tuple[Path, str, list[str]]]) -> _Match | None:
+    """How many files of the manifest are in the folder, or where its collection usually lies below it.
+
+    Files of these names and of another content are added to `others`.
+    """
     local = PurePosixPath(manifest.source.local or "").parts  # type: ignore[union-attr]
     for folder in dict.fromkeys([root, *(root.joinpath(*local[i:]) for i in range(len(local)))]):
         pairs = [(entry, path) for entry in manifest.entries if (path := find_file(folder / entry.path)) is not None]
         sure = [(entry, path) for entry, path in pairs if entry.sha256 is not None]
         if not sure:
             continue
-        sums = content_sums(path for _, path in sure)
+        sums = [sha256_file(path) if entry.path.endswith(".gz") else content_sums([path])[0] for entry, path in sure]
         other = [path.name for (entry, path), found in zip(sure, sums, strict=True) if found != entry.sha256]
         if other:
-            logger.warning(
-                "%s has the file names of %s, but the content of %s is another: taken as an unknown folder",
-                folder,
-                manifest.name,
-                listed(other, 3),
-            )
+            others.append((folder, manifest.name, other))
             return None
         return _Match(manifest, folder, len(sure), len(pairs))
     return None

@@ -174,6 +174,8 @@ def open_recording(recording: Recording) -> Opened:
     if path.is_file() and path.stat().st_size == 0:
         raise InputError(f"{path} is empty (0 bytes): expected a recording; fetch or export it again")
     name = path.name.lower()
+    if name.endswith((".nii", ".nii.gz", ".gii", ".1d")):
+        raise InputError(f"{path.name} is fMRI, and a recording of EEG or MEG is expected here; load_fmri reads it")
     if name.endswith(".npz"):
         from neurosig.loaders.trials import open_trials
 

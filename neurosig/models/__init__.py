@@ -3,6 +3,10 @@
 from neurosig.core.lazy import attach
 
 _NAMES = {
+    "BrainMAE": "neurosig.models.brainmae",
+    "BrainMAEClassifier": "neurosig.models.brainmae_classifier",
+    "BrainMAEEmbedder": "neurosig.models.brainmae_embedder",
+    "BrainMAERegressor": "neurosig.models.brainmae_classifier",
     "DeepConvNet": "neurosig.models.deep_convnet",
     "EEGNet": "neurosig.models.eegnet",
     "EEGNetFusion": "neurosig.models.eegnet_fusion",
@@ -23,5 +27,6 @@ _NAMES = {
     "TFMLaBraM": "neurosig.models.tfm_plugin",
     "list_networks": "neurosig.models.net_catalogue",
     "pretrain_embedder": "neurosig.models.pretraining",
+    "pretrain_on_runs": "neurosig.models.pretraining_runs",
 }
 __getattr__, __dir__, __all__ = attach(__name__, _NAMES)

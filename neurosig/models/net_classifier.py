@@ -15,6 +15,7 @@ from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.registry import register
+from neurosig.models.class_weights import class_weights
 from neurosig.models.net_base import NetEstimator, Task
 
 __all__ = ["NetClassifier"]
@@ -181,33 +182,11 @@ class NetClassifier(ClassifierMixin, NetEstimator):
         task = Task(codes.astype(np.int64), len(classes), None, classes)
 
         def class_weight(train: np.ndarray, weights: np.ndarray | None) -> torch.Tensor | None:
-            return self._class_weight(classes, codes[train], None if weights is None else weights[train])
+            return class_weights(self.class_weight, classes, codes[train], None if weights is None else weights[train])
 
         self._train(X, task, groups, weight, class_weight)
         self.classes_ = classes
         return self
-
-    def _class_weight(self, classes: np.ndarray, codes: np.ndarray, weights: np.ndarray | None) -> torch.Tensor | None:
-        """Weights of the classes among the trials trained on."""
-        if self.class_weight is None:
-            return None
-        if isinstance(self.class_weight, str):
-            if self.class_weight != "balanced":
-                raise UsageError(f"class_weight must be None, 'balanced' or a dict, got {self.class_weight!r}")
-            counts = np.bincount(codes, weights=weights, minlength=len(classes))
-            found = counts.sum() / (len(classes) * np.where(counts == 0, np.inf, counts))
-            return torch.as_tensor(found, dtype=torch.float32)
-        if isinstance(self.class_weight, dict) and (unknown := set(self.class_weight) - set(classes.tolist())):
-            raise UsageError(f"class_weight names {unknown}, which is no label; the labels are {classes.tolist()}")
-        try:
-            given = [float(self.class_weight.get(label, 1.0)) for label in classes.tolist()]
-        except (AttributeError, TypeError, ValueError) as error:
-            raise UsageError(
-                f"class_weight must be None, 'balanced' or a dict of numbers, got {self.class_weight!r}"
-            ) from error
-        if not (np.isfinite(given).all() and min(given) >= 0 and max(given) > 0):
-            raise UsageError(f"class_weight must not be below 0, and some above 0, got {self.class_weight!r}")
-        return torch.tensor(given)
 
     def _window_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         return torch.from_numpy(outputs).softmax(dim=-1).numpy()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from neurosig.reports import figures
 from neurosig.reports.cards import counted, dataset_card, joined, pipeline_card, plain, words
 from neurosig.reports.chosen import chosen_pictures
-from neurosig.reports.drawing import metric_label
+from neurosig.reports.connectome import connectome_pictures
+from neurosig.reports.drawing import metric_label, unit_of
 from neurosig.reports.findings import ALPHA, find, glossary, warn
 from neurosig.reports.page import figure_svg, write_page
 
@@ -68,10 +69,11 @@ def write_benchmark_report(results: Results, path: str | os.PathLike) -> Path:
         remarks=[str(remark) for remark in meta.get("warnings", ())],
         datasets=[dataset_card(card, metrics[0]) for card in meta.get("datasets", ())],
         pipelines=[
-            pipeline_card(card) | {"pictures": chosen_pictures(card, f"c{number + 1}")}
+            pipeline_card(card)
+            | {"pictures": chosen_pictures(card, f"c{number + 1}") + connectome_pictures(card, f"c{number + 1}", meta)}
             for number, card in enumerate(meta.get("pipelines", ()))
         ],
-        glossary=[glossary(metric)[0] for metric in metrics[1:]] + glossary(metrics[0]),
+        glossary=[glossary(metric)[0] for metric in metrics[1:]] + glossary(metrics[0], panels[0]["unit"]),
         reproduce=_reproduce(meta, table),
         csv=table.to_csv(index=False, lineterminator="\n"),
     )
@@ -141,20 +143,22 @@ def _panel(
     scored = ranking[ranking["mean"].notna()]
     order = list(scored["pipeline"])
     label = metric_label(metric)
+    unit = unit_of(table)
     pictures = []
     if len(scored):
         told = "; ".join(f"{row.pipeline} {row.mean:.3f}" for row in scored.itertuples())
         pictures.append((
-            figure_svg(figures.plot_ranking(ranking, metric=metric), name=f"{key}-ranking",
+            figure_svg(figures.plot_ranking(ranking.assign(unit=unit), metric=metric), name=f"{key}-ranking",
                        description=f"Mean {label} of each pipeline on {dataset}: {told}. They stand in the table."),
-            "Mean and 95 % interval over subjects. Dashed: chance. Shaded: what guessing reaches in a single session.",
+            f"Mean and 95 % interval over {unit}s. Dashed: chance. Shaded: what guessing reaches in a single "
+            f"{'session' if unit == 'subject' else unit}.",
         ))  # fmt: skip
         pictures.append((
             figure_svg(figures.plot_subjects(table, order=order, metric=metric), name=f"{key}-subjects",
-                       description=f"{label} of every subject with each pipeline on {dataset}; see the table "
-                                   "of single subjects."),
-            "Every subject. A thin line follows one subject from pipeline to pipeline; lines cross where people "
-            "differ in which pipeline suits them.",
+                       description=f"{label} of every {unit} with each pipeline on {dataset}; see the table "
+                                   f"of single {unit}s."),
+            f"Every {unit}. A thin line follows one {unit} from pipeline to pipeline; lines cross where "
+            f"{'people' if unit == 'subject' else f'{unit}s'} differ in which pipeline suits them.",
         ))  # fmt: skip
     costs = scored[scored["seconds"] > 0]
     cost = None
@@ -181,6 +185,7 @@ def _panel(
         "names": order,
         "subjects": _subject_rows(table, order),
         "has_sessions": table["session"].nunique() > 1,
+        "unit": unit,
     }
 
 
@@ -215,7 +220,8 @@ def _subject_rows(table: pd.DataFrame, order: list[str]) -> list[dict[str, Any]]
         index=["subject", "session"], columns="pipeline", values="score", aggfunc="mean", sort=False
     )
     wide = wide.reindex(columns=order)
-    facts = table.groupby(["subject", "session"], sort=False)[["chance", "chance_upper", "samples"]].mean()
+    counts = ["samples", "n_subjects"] if unit_of(table) != "subject" else ["samples"]
+    facts = table.groupby(["subject", "session"], sort=False)[["chance", "chance_upper", *counts]].mean()
     return [
         {
             "subject": subject,
@@ -233,6 +239,7 @@ def _design(meta: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
         "within_session": "Within-session evaluation: each pipeline learns and is tested in the same session",
         "cross_session": "Cross-session evaluation: each pipeline learns from a person's other sessions",
         "cross_subject": "Cross-subject evaluation: each pipeline learns from other people",
+        "cross_site": "Cross-site evaluation: each pipeline learns from the people of other sites",
     }.get(str(meta.get("evaluation")), str(meta.get("evaluation", "")).replace("_", " "))
     folds = joined([str(kind) for kind in dict.fromkeys(table["folds"].dropna())]) if "folds" in table else ""
     return [
@@ -245,7 +252,7 @@ def _design(meta: Mapping[str, Any], table: pd.DataFrame) -> list[str]:
 
 def _n_subjects(table: pd.DataFrame) -> str:
     """How many people there are, told per dataset: people of different datasets make no common sample."""
-    people = {str(name): int(n) for name, n in table.groupby("dataset", sort=False)["subject"].nunique().items()}
+    people = {str(name): _people(rows) for name, rows in table.groupby("dataset", sort=False)}
     if len(people) > _MOST_NAMED:
         return f"n = {min(people.values())} to {max(people.values())} subjects in each of {len(people)} datasets"
     if len(people) > 1:
@@ -253,9 +260,15 @@ def _n_subjects(table: pd.DataFrame) -> str:
     return f"n = {counted(sum(people.values()), 'subject')}"
 
 
+def _people(table: pd.DataFrame) -> int:
+    if unit_of(table) == "subject":
+        return int(table["subject"].nunique())
+    return int(table.groupby("pipeline")["n_subjects"].sum().max())
+
+
 def _reproduce(meta: Mapping[str, Any], table: pd.DataFrame) -> dict[str, Any]:
     versions = meta.get("versions") or {}
-    told = {"datasets", "pipelines", "warnings", "versions", "command", "evaluation", "folds"}
+    told = {"datasets", "pipelines", "warnings", "versions", "command", "evaluation", "folds", "regions"}
     return {
         "command": meta.get("command") or "",
         "facts": [(words(key), plain(value)) for key, value in meta.items() if key not in told and plain(value) != ""],

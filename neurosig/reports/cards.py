@@ -31,7 +31,7 @@ def dataset_card(card: dict[str, Any], metric: str) -> dict[str, Any]:
 
 def pipeline_card(card: dict[str, Any]) -> dict[str, Any]:
     """What a page says about a pipeline; `card` is of the results' metadata."""
-    skipped = {"name", "description", "steps", "citations", "chosen"}
+    skipped = {"name", "description", "steps", "citations", "chosen", "edges"}
     return {
         "name": card.get("name", "pipeline"),
         "description": card.get("description") or "",
@@ -59,6 +59,7 @@ def words(key: str) -> str:
     known = {
         "sfreq": "Sampling rate (Hz)", "n_jobs": "Jobs at once",
         "seconds": "Run time (s)", "run_key": "Digest of the run", "cs_mode": "Cross-subject mode", "created": "Begun",
+        "t_r": "Repetition time (s)", "sites": "Subjects by site",
         "param_grid": "Parameters searched", "code": "Name in MOABB", "identity": "Digest of the data",
     }  # fmt: skip
     return known.get(key, key.replace("_", " ").capitalize())

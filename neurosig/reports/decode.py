@@ -48,8 +48,9 @@ def write_decode_report(decoded: Decoded, path: str | os.PathLike) -> Path:
     """
     table, report = decoded.table, decoded.report
     card = report.get("model", {})
-    joined = report.get("mode") != "events"
-    unit = "window" if joined else "trial"
+    mode = report.get("mode")
+    joined = mode != "events"
+    unit = {"events": "trial", "runs": "run"}.get(str(mode), "window")
     counts = table["predicted"].value_counts().reindex(list(decoded.classes), fill_value=0)
     files = list(dict.fromkeys(table["file"]))
     accuracy = _accuracy(decoded)
@@ -74,8 +75,8 @@ def write_decode_report(decoded: Decoded, path: str | os.PathLike) -> Path:
         number_name={"probability": "Mean probability where chosen", "score": "Mean score where chosen"}.get(
             decoded.kind
         ),
-        timelines=_timelines(decoded, files[:_MOST_DRAWN], joined),
-        not_drawn=len(files) - _MOST_DRAWN,
+        timelines=[] if mode == "runs" else _timelines(decoded, files[:_MOST_DRAWN], joined),
+        not_drawn=0 if mode == "runs" else len(files) - _MOST_DRAWN,
         recordings=[_recording(entry) for entry in report.get("recordings", ())],
         facts=_facts(card, report),
         csv=table.to_csv(index=False, lineterminator="\n"),
@@ -253,7 +254,7 @@ def _recording(entry: Mapping[str, Any]) -> dict[str, Any]:
     ]  # fmt: skip
     if renamed := channels.get("renamed"):
         lists.append(("Matched under another name", [f"{old} → {new}" for old, new in renamed.items()]))
-    return {**entry, "name": Path(str(entry.get("file", "recording"))).name, "lists": lists}
+    return {"t_r": None, **entry, "name": Path(str(entry.get("file", "recording"))).name, "lists": lists}
 
 
 def _facts(card: Mapping[str, Any], report: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLOURS", "FONT", "draw_chance", "each", "finish_rows", "finite", "house_style", "metric_label", "panels",
-    "place_labels", "row_label", "short",
+    "place_labels", "row_label", "short", "unit_of",
 ]  # fmt: skip
 
 COLOURS = {
@@ -38,6 +38,8 @@ _METRICS = {
     "f1": "F1",
     "kappa": "Cohen's kappa",
     "r2": "R²",
+    "pearson": "Pearson's r",
+    "neg_mean_absolute_error": "Mean absolute error, negative",
 }
 
 
@@ -194,6 +196,12 @@ def each(rows: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples; their fields are numbers and text, which the type stubs of pandas cannot know."""
     tuples: Any = rows.itertuples()
     yield from tuples
+
+
+def unit_of(table: pd.DataFrame) -> str:
+    """What a row of a dataset's table is a score of: a "subject", or a "fold" or "site" of several."""
+    tested = set(table["tested"].dropna()) if "tested" in table else set()
+    return str(next(iter(tested - {"subject"}), "subject"))
 
 
 def short(text: str, length: int) -> str:

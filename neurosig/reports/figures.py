@@ -22,6 +22,7 @@ from neurosig.reports.drawing import (
     place_labels,
     row_label,
     short,
+    unit_of,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ def plot_ranking(summary: pd.DataFrame, *, metric: str | None = None) -> Figure:
     ----------
     summary : DataFrame
         One row per dataset and pipeline, best first: ``dataset, pipeline, mean, ci_low, ci_high, n, chance,
-        chance_upper``. A row without a mean is drawn as failed.
+        chance_upper``. A row without a mean is drawn as failed. ``unit``, if there, says what the mean is over: a
+        "subject" (else), "fold" or "site".
     metric : str, optional
         Name of the score, for the axis.
 
@@ -64,7 +66,8 @@ def plot_ranking(summary: pd.DataFrame, *, metric: str | None = None) -> Figure:
                     ax.plot([end, end], [y - 0.11, y + 0.11], color=COLOURS["score"], lw=1.4, zorder=3)
             ax.plot(row.mean, y, "o", ms=6.5, color=COLOURS["score"], mec=COLOURS["paper"], mew=1.0, zorder=4)
             row_label(ax, y, str(row.pipeline), f"{row.mean:.3f}")
-        finish_rows(ax, len(rows), f"{metric_label(metric)}, mean and 95 % interval over subjects")
+        over = str(rows["unit"].iloc[0]) if "unit" in rows else "subject"
+        finish_rows(ax, len(rows), f"{metric_label(metric)}, mean and 95 % interval over {over}s")
 
     return panels(summary, draw, lambda rows: 0.7 + 0.4 * len(rows))
 
@@ -102,7 +105,7 @@ def plot_subjects(table: pd.DataFrame, *, order: list[str] | None = None, metric
             ax.plot(values, [y] * len(values), "o", ms=4.6, color=COLOURS["score"], alpha=0.7, mew=0, zorder=3)
             ax.plot([values.mean()] * 2, [y - 0.2, y + 0.2], color=COLOURS["ink"], lw=2, zorder=4)
             row_label(ax, y, str(name), f"n = {len(values)}")
-        finish_rows(ax, len(names), f"{metric_label(metric)}, one dot per subject, bar: mean")
+        finish_rows(ax, len(names), f"{metric_label(metric)}, one dot per {unit_of(rows)}, bar: mean")
 
     scored = table[table["score"].notna()]
     return panels(scored, draw, lambda rows: 0.7 + 0.44 * rows["pipeline"].nunique())

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from neurosig.evaluation.cards import dummies_of
-from neurosig.evaluation.cautions import FEW_SUBJECTS, IMBALANCE
-from neurosig.reports.drawing import metric_label
+from neurosig.evaluation.cautions import FEW_FOLDS, FEW_SUBJECTS, IMBALANCE
+from neurosig.reports.drawing import metric_label, unit_of
 from neurosig.reports.page import format_number, format_p
 
 if TYPE_CHECKING:
@@ -107,10 +107,13 @@ def warn(table: pd.DataFrame, summary: pd.DataFrame, meta: Mapping[str, Any], me
     metric : str
         Name of the score.
     """
-    notices = []
+    notices: list[Notice] = []
     scored = table[table["score"].notna()]
+    unit = unit_of(table)
     n = scored["subject"].nunique()
-    if n == 1:
+    if unit != "subject":
+        notices += _of_folds(unit, n)
+    elif n == 1:
         notices.append(
             Notice(
                 "headline",
@@ -158,7 +161,7 @@ def warn(table: pd.DataFrame, summary: pd.DataFrame, meta: Mapping[str, Any], me
         )
     leaders = summary[summary["mean"].notna()]["pipeline"]
     if len(leaders):
-        notices += _weak_subjects(scored[scored["pipeline"] == leaders.iloc[0]], leaders.iloc[0])
+        notices += _weak_subjects(scored[scored["pipeline"] == leaders.iloc[0]], leaders.iloc[0], unit)
     return notices
 
 
@@ -179,8 +182,16 @@ def imbalance(counts: Mapping[str, float], metric: str) -> Notice | None:
     )
 
 
-def glossary(metric: str) -> list[tuple[str, str]]:
-    """One line per term of the page, for a reader who does not do statistics every day."""
+def glossary(metric: str, unit: str = "subject") -> list[tuple[str, str]]:
+    """One line per term of the page, for a reader who does not do statistics every day.
+
+    Parameters
+    ----------
+    metric : str
+        Name of the score.
+    unit : {"subject", "fold", "site"}
+        What a score is of.
+    """
     meanings = {
         "accuracy": "the share of trials named correctly",
         "balanced_accuracy": "the share of trials named correctly, averaged over classes: a rare class counts as much",
@@ -194,18 +205,57 @@ def glossary(metric: str) -> list[tuple[str, str]]:
         ("Pipeline", "all steps from the signal to the decision, learned anew in every fold"),
         ("Fold", "one split into trials to learn from and trials to test on; a test trial is never learned from"),
         ("n", "number of subjects; trials of one person are not independent, so they do not add to it"),
-        ("SD", "standard deviation over subjects: how much people differ"),
-        ("95 % interval (CI)", "where the mean over subjects plausibly lies, given this sample of people"),
+        *(_OF_SUBJECTS if unit == "subject" else _of_units(unit)),
         ("Chance", "what a decoder that ignores the signals scores on average"),
-        ("Chance bound", "what such a decoder exceeds only 5 % of the time in one session, given its number of trials"),
-        ("Paired test", "compares two pipelines subject by subject, so that differences between people cancel"),
+        (
+            "Chance bound",
+            "what such a decoder exceeds only 5 % of the time in one session, given its number of trials"
+            if unit == "subject"
+            else f"what such a decoder exceeds only 5 % of the time in one {unit}, given its number of people",
+        ),
         (
             "Corrected p",
             "probability of a difference at least this large if the pipelines were equal, made stricter for the "
             "number of pairs looked at (Holm); pairs with a dummy, which ignores the signals, count by themselves",
         ),
-        ("Effect size", "the mean paired difference in units of its standard deviation; 0.2 is small, 0.8 large"),
+        *([_EFFECT_SIZE] if unit == "subject" else []),
     ]
+
+
+_EFFECT_SIZE = (
+    "Effect size",
+    "the mean paired difference in units of its standard deviation; 0.2 is small, 0.8 large",
+)
+
+
+_OF_SUBJECTS = [
+    ("SD", "standard deviation over subjects: how much people differ"),
+    ("95 % interval (CI)", "where the mean over subjects plausibly lies, given this sample of people"),
+    ("Paired test", "compares two pipelines subject by subject, so that differences between people cancel"),
+]
+
+
+def _of_units(unit: str) -> list[tuple[str, str]]:
+    return [
+        ("SD", f"standard deviation over {unit}s, each of which is scored by all its people together"),
+        (
+            "95 % interval (CI)",
+            f"where the score of such a pipeline plausibly lies; wider than the spread over {unit}s alone would have "
+            "it, because their models share most of what they learned from (Nadeau and Bengio's correction)",
+        ),
+        ("Paired test", f"compares two pipelines {unit} by {unit}, corrected in the same way"),
+    ]
+
+
+def _of_folds(unit: str, n: int) -> Iterable[Notice]:
+    if n == 1:
+        yield Notice(
+            "headline", "warning", f"One {unit}.", f"There is no spread over {unit}s, hence no interval and no test."
+        )
+    elif 1 < n < FEW_FOLDS:
+        yield Notice(
+            "headline", "warning", f"Few {unit}s ({n}).", f"Intervals and tests rest on the spread over {n} scores."
+        )
 
 
 def _failures(table: pd.DataFrame) -> Iterable[Notice]:
@@ -222,7 +272,7 @@ def _failures(table: pd.DataFrame) -> Iterable[Notice]:
         yield Notice("ranking", "warning", f"{pipeline} failed {every}.", f"{reasons[0]}{more}")
 
 
-def _weak_subjects(rows: pd.DataFrame, pipeline: str) -> Iterable[Notice]:
+def _weak_subjects(rows: pd.DataFrame, pipeline: str, unit: str = "subject") -> Iterable[Notice]:
     people = rows.groupby("subject", sort=False)[["score", "chance", "chance_upper"]].mean()
     n = len(people)
     inside = people[people["score"] <= people["chance_upper"]]
@@ -230,16 +280,16 @@ def _weak_subjects(rows: pd.DataFrame, pipeline: str) -> Iterable[Notice]:
         yield Notice(
             "subjects",
             "note",
-            f"{len(inside)} of {_count(n, 'subject')} within chance.",
-            f"With {pipeline}, {'this subject does' if len(inside) == 1 else 'these subjects do'} not exceed the "
-            f"chance bound of a single session: {_names(inside.index)}.",
+            f"{len(inside)} of {_count(n, unit)} within chance.",
+            f"With {pipeline}, {f'this {unit} does' if len(inside) == 1 else f'these {unit}s do'} not exceed the "
+            f"chance bound of a single {'session' if unit == 'subject' else unit}: {_names(inside.index)}.",
         )
     below = people[people["score"] < 2 * people["chance"] - people["chance_upper"]]
     if len(below):
         yield Notice(
             "subjects",
             "warning",
-            f"{_count(len(below), 'subject')} clearly below chance.",
+            f"{_count(len(below), unit)} clearly below chance.",
             f"{_names(below.index)}: on few trials a decoder that learned nothing can land this low, because the "
             "classes left for training mirror those held out; it is no evidence of signal. Check the labels if it "
             "recurs.",
@@ -285,10 +335,11 @@ def _caveats(meta: Mapping[str, Any], n: int, *, compared: bool, supported: bool
         "or a new person.",
         "cross_session": "Training and test are other days of the same people: nothing is said about a new person.",
         "cross_subject": "Test subjects were not learned from, but share its equipment, task and kind of people.",
+        "cross_site": "Test sites were not learned from, but other sites may differ more than these from one another.",
     }
     caveats = [lines[kind]] if (kind := meta.get("evaluation")) in lines else []
     caveats.append(
-        f"The interval speaks of people like these {n}, not of patients, other tasks or other devices."
+        f"The interval speaks of people like these {n}, not of {_others(meta)}."
         if n > 1
         else "One person says nothing about others."
     )
@@ -297,6 +348,12 @@ def _caveats(meta: Mapping[str, Any], n: int, *, compared: bool, supported: bool
     if compared:
         caveats.append("A leader picked after looking is flattered by luck; confirm its score on data not used here.")
     return tuple(caveats)
+
+
+def _others(meta: Mapping[str, Any]) -> str:
+    if any(card.get("modality") == "fmri" for card in meta.get("datasets", ())):
+        return "other conditions, other tasks or other scanners"
+    return "patients, other tasks or other devices"
 
 
 def _pair(pairs: pd.DataFrame, first: str, second: str) -> dict[str, Any] | None:

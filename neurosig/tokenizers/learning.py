@@ -236,16 +236,25 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
         several = isinstance(X, list | tuple) and bool(X) and all(map(brings_facts, X))
         given = list(X) if several else [X]
         owners = _owners(given, groups, several)
+        known = [self._known(one, reset=True, several=several) for one in given]
+        self._learn(given, known, owners)
+        if several:  # they may differ in all of this
+            self.spec_ = self.sfreq_ = None
+            for name in ("n_features_in_", "n_times_"):
+                self.__dict__.pop(name, None)
+        return self
+
+    def _learn(
+        self, given: Sequence[Any], known: Sequence[tuple[Any, SignalSpec | None, float | None]], owners: Sequence[Any]
+    ) -> Self:
+        """Train on collections whose signals, specs and rates are known, and keep what was learned."""
         process = processes(self.device)
         seed = process.agreed(draw_seed(self.random_state))
-        specs, collections, lengths = [], [], []
-        for one, its_owners in zip(given, owners, strict=True):
-            signals, spec, sfreq = self._known(one, reset=True, several=several)
+        collections = []
+        for (signals, spec, sfreq), its_owners in zip(known, owners, strict=True):
             n = int(signals.shape[0])
             if its_owners is not None and its_owners.shape != (n,):
                 raise InputError(f"expected one group a window, got {n} windows and groups of shape {its_owners.shape}")
-            specs.append((spec, sfreq))
-            lengths.append(int(signals.shape[2]))
             collections.append(self._windows(signals, spec, sfreq))
         config = self._module_config(collections)
         identity: dict[str, Any] | None = None
@@ -272,12 +281,9 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
         self.__dict__.pop("trained_on_", None)
         if any(isinstance(one, SignalDataset) for one in given):
             self.trained_on_ = _whom(given)
-        spec, self.sfreq_ = specs[0] if not several else (None, None)
-        self.n_times_ = lengths[0]
+        signals, spec, self.sfreq_ = known[0]
+        self.n_times_ = int(signals.shape[2])
         self.spec_ = None if spec is None else spec.replace(n_times=self.n_times_)
-        if several:  # they may differ in both
-            for name in ("n_features_in_", "n_times_"):
-                self.__dict__.pop(name, None)
         self.n_windows_ = sum(int(one.X.shape[0]) for one in collections)
         self.seed_, self.seconds_ = seed, record.seconds
         self.history_, self.best_epoch_, self.stopped_ = record.history, record.best_epoch, record.stopped

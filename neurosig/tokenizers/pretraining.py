@@ -23,8 +23,8 @@ from neurosig.tokenizers.token_sources import named_sources, whom
 from neurosig.tokenizers.window_collections import collect_windows
 
 __all__ = [
-    "SYSTEMS", "Pretrained", "PretrainedTokenizer", "PretrainingSystem", "check_request", "learn_from_recordings",
-    "pretrain_tokenizer",
+    "SYSTEMS", "Pretrained", "PretrainedTokenizer", "PretrainingSystem", "check_free", "check_request",
+    "learn_from_recordings", "pretrain_tokenizer",
 ]  # fmt: skip
 
 _JUDGED = 256  # windows of a collection that usage and reconstruction are told of, at most
@@ -283,11 +283,11 @@ def learn_from_recordings(
         if seconds is not None and not 0 < seconds < float("inf"):
             raise UsageError(f"{name} must be a time above 0 in seconds, got {seconds!r}")
     target = Path(out)
-    _check_free(target, overwrite, estimator)
+    check_free(target, overwrite, estimator)
     work = check_writable(target.with_name(f"{target.name}.unfinished"))
     with exclusive(work, "neurosig pretrain"):
         sweep_unfinished(target)  # one that was killed while it stored
-        _check_free(target, overwrite, estimator)
+        check_free(target, overwrite, estimator)
         sources = named_sources(recordings, data=data, subjects=subjects)
         found, failed = collect_windows(
             sources, work / "windows", window=window, step=window if step is None else step, sfreq=sfreq, picks=picks,
@@ -330,7 +330,7 @@ def check_request(
         As there.
     """
     estimator, chosen = _estimator(SYSTEMS if systems is None else systems, system, size, params)
-    _check_free(Path(out), overwrite, estimator)
+    check_free(Path(out), overwrite, estimator)
     return estimator, chosen
 
 
@@ -352,7 +352,7 @@ def _estimator(
     return estimator.set_params(**{**also, **chosen.sizes[size], **params}), chosen
 
 
-def _check_free(target: Path, overwrite: bool, estimator: Any) -> None:
+def check_free(target: Path, overwrite: bool, estimator: Any) -> None:
     """Fail before the work, not after it, where the estimator cannot be stored."""
     what = estimator._format.what
     article = "an" if what[0] in "aeiou" else "a"

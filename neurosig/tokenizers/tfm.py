@@ -31,7 +31,7 @@ __all__ = ["TFMTokenizer"]
 _SIZES = ("n_codes", "emb_size", "freq_depth", "temporal_depth", "decoder_depth")
 _MODULE = (
     *_SIZES, "n_heads", "drop_prob", "normalise", "decay", "beta", "straight_through_vq_loss", "restart_dead_codes",
-    "kmeans_init",
+    "kmeans_init", "mean_init",
 )  # fmt: skip
 _AT_ONCE = 32 << 20  # bytes of signals that are resampled together
 
@@ -69,6 +69,10 @@ class TFMTokenizer(Tokenizer):
     kmeans_init : bool
         Whether codes begin at the means of clusters of the first batch's embeddings; False, as published, begins with
         random codes.
+    mean_init : bool
+        Whether the decoder begins at the mean spectrum of the first batch; False, as published, begins near zero. From
+        there a short training does not get beyond the mean: spectra are of the order of 10, and while the decoder
+        climbs there its last tanh saturates and all embeddings become alike.
     warmup : float or None
         Epochs in which the learning rate rises from zero to `lr`; None takes a tenth of `max_epochs`, as published.
     final_lr : float
@@ -121,9 +125,10 @@ class TFMTokenizer(Tokenizer):
         self, *, n_codes: int = 8192, emb_size: int = 64, freq_depth: int = 2, temporal_depth: int = 2,
         decoder_depth: int = 8, n_heads: int = 8, drop_prob: float = 0.2, normalise: bool = True, resample: bool = True,
         decay: float = 0.99, beta: float = 1.0, straight_through_vq_loss: str = "fixed",
-        restart_dead_codes: float | None = None, kmeans_init: bool = False, max_epochs: int = 100, batch_size: int = 64,
-        lr: float = 1e-3, weight_decay: float = 1e-5, betas: Sequence[float] = (0.9, 0.99),
-        warmup: float | None = None, final_lr: float = 0.0, clip_norm: float | None = None,
+        restart_dead_codes: float | None = None, kmeans_init: bool = False, mean_init: bool = False,
+        max_epochs: int = 100, batch_size: int = 64, lr: float = 1e-3, weight_decay: float = 1e-5,
+        betas: Sequence[float] = (0.9, 0.99), warmup: float | None = None, final_lr: float = 0.0,
+        clip_norm: float | None = None,
         validation: float | None = None, patience: int | None = None, precision: str = "float32",
         checkpoint: Any = None, buffer_bytes: int = BUFFER_BYTES, compile: bool = False, any_channels: bool = False,
         on_short: str = "raise", sfreq: float | None = None, ch_names: Any = None, info: Any = None,
@@ -150,6 +155,7 @@ class TFMTokenizer(Tokenizer):
         self.straight_through_vq_loss = straight_through_vq_loss
         self.restart_dead_codes = restart_dead_codes
         self.kmeans_init = kmeans_init
+        self.mean_init = mean_init
 
     @classmethod
     def _get_test_params(cls) -> dict[str, Any]:

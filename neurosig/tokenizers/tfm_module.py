@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.linear_attention import LinearAttentionBlock
-from neurosig.nn.quantize import Quantized, VectorQuantizer
+from neurosig.nn.quantize import Quantized, VectorQuantizer, sync_sum
 from neurosig.nn.state_dicts import check_state, from_published, read_state, shape_of, to_published
 from neurosig.tokenizers.tfm_layout import count_blocks, tokenizer_entries
 from neurosig.tokenizers.tfm_signal import (
@@ -117,6 +117,8 @@ class TFMTokenizerModule(nn.Module):
     decay, beta, straight_through_vq_loss, restart_dead_codes, kmeans_init
         Of the codebook, see `VectorQuantizer`. ``straight_through_vq_loss="reference"`` is the published loss, whose
         gradient is zero; ``restart_dead_codes`` and ``kmeans_init`` are not in the published code.
+    mean_init : bool
+        Whether the decoder begins at the mean spectrum of the first training batch. Not in the published code.
 
     Attributes
     ----------
@@ -167,6 +169,7 @@ class TFMTokenizerModule(nn.Module):
         straight_through_vq_loss: str = "fixed",
         restart_dead_codes: float | None = None,
         kmeans_init: bool = False,
+        mean_init: bool = False,
     ):
         self.config: dict[str, Any] = {
             name: value for name, value in locals().items() if name not in ("self", "__class__")
@@ -185,7 +188,7 @@ class TFMTokenizerModule(nn.Module):
         def blocks(depth: int) -> nn.Sequential:
             return nn.Sequential(*(LinearAttentionBlock(emb_size, n_heads, drop_prob=drop_prob) for _ in range(depth)))
 
-        self.normalise = normalise
+        self.normalise, self.mean_init = normalise, mean_init
         self.frozen = False
         self.freq_embed = _PatchEmbedding(_PATCH, (emb_size, emb_size, emb_size))
         self.freq_blocks = blocks(freq_depth)
@@ -347,6 +350,8 @@ class TFMTokenizerModule(nn.Module):
             )
         frames = self._frames(x)
         spectrum = magnitude_spectrum(frames).to(frames.dtype)
+        if self.training and self.mean_init and not self.quantizer.cluster_size.any():  # no batch has come before
+            self._begin_at_mean(spectrum)
         seen = keep.T.to(spectrum)
         freq = self._frequency(torch.cat([spectrum * seen, spectrum * (1 - seen)]))[3]
         temporal = self.temporal_embed(frames)
@@ -487,6 +492,18 @@ class TFMTokenizerModule(nn.Module):
         freq = freq.view(*frames.shape[:2], -1)
         joined = self.temporal_blocks(torch.cat([freq, self.temporal_embed(frames)], dim=-1))
         return functional.normalize(joined, dim=-1)
+
+    @torch.no_grad()
+    def _begin_at_mean(self, spectrum: torch.Tensor) -> None:
+        """Let the decoder give the mean of spectra (s, N, 100) of all processes, whatever the codes.
+
+        Magnitudes are around 10, and the tanh before the last layer is bounded: a decoder that has to climb there from
+        zero saturates it, after which no gradient comes back to the encoder and all embeddings become one.
+        """
+        rows = spectrum.flatten(0, 1)
+        total = sync_sum(torch.cat([rows.sum(dim=0), rows.new_tensor([len(rows)])]))
+        bias: Any = self.head[2].bias
+        bias.copy_(total[:-1] / total[-1])
 
     def _spectra(self, codes: torch.Tensor) -> torch.Tensor:
         """(s, N, E) -> (s, 100, N)."""

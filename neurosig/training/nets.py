@@ -242,7 +242,8 @@ def train_network(
     module : nn.Module
         The network, (n_windows, n_channels, n_times) -> (n_windows, n_outputs). Afterwards it holds the best weights
         (the last ones where nothing validates) and is in evaluation mode. Where it has ``learning_rates()``, a mapping
-        of the names of parameters to factors on the learning rate, these hold. Where it has ``class_loss(outputs, y)``,
+        of the names of parameters to factors on the learning rate, these hold; else, where it has ``undecayed()``, the
+        parameters whose names fit one of these patterns have no weight decay. Where it has ``class_loss(outputs, y)``,
         one loss a window from class numbers, that is what the training of classes goes by.
     train, valid : Batches or SeveralBatches
         What is trained on, and what validates; None validates nothing, and no rule stops the training.
@@ -296,9 +297,13 @@ def train_network(
     options: dict[str, Any] = {"optimizer__weight_decay": settings.weight_decay}
     if settings.betas is not None:
         options["optimizer__betas"] = settings.betas
+    groups: dict[str, dict[str, float]] = {}
     if hasattr(module, "learning_rates"):
-        rates = module.learning_rates()  # type: ignore[operator]
-        options["optimizer__param_groups"] = [(name, {"lr": settings.lr * rate}) for name, rate in rates.items()]
+        groups = {name: {"lr": settings.lr * rate} for name, rate in module.learning_rates().items()}  # type: ignore[operator]
+    elif hasattr(module, "undecayed"):
+        groups = {pattern: {"weight_decay": 0.0} for pattern in module.undecayed()}  # type: ignore[operator]
+    if groups:
+        options["optimizer__param_groups"] = list(groups.items())
     net = _Net(
         stepped(module),
         criterion=criterion,

@@ -52,6 +52,11 @@ class SelfSupervised(nn.Module):
         losses: dict[str, torch.Tensor] = self.module.training_loss(signals, generator, **told)  # type: ignore[operator]
         return torch.stack([losses["total"], *(losses[name].detach() for name in self.names)])[None]
 
+    def undecayed(self) -> list[str]:
+        """Patterns of the names of parameters without weight decay, as the module tells them."""
+        told = getattr(self.module, "undecayed", None)
+        return [] if told is None else [f"module.{pattern}" for pattern in told()]
+
     def train(self, mode: bool = True) -> Self:
         """Set the mode; judging begins with the same draws each time."""
         if not mode and self.training:

