@@ -51,11 +51,11 @@ from neurosig.loaders.manifest import open_dataset
 from neurosig.models import BrainMAEClassifier, BrainMAEEmbedder
 
 SIZES: dict[str, Any] = {
-    "emb_size": 32, "n_heads": 4, "depth": 2, "temporal_depth": 1, "mlp_ratio": 2.0, "segment": 30.0, "n_segments": 10,
+    "emb_size": 64, "n_heads": 16, "depth": 2, "temporal_depth": 1, "mlp_ratio": 2.0, "segment": 15.0, "n_segments": 5,
 }  # fmt: skip
-PRETRAINING: dict[str, Any] = {"max_epochs": 30, "batch_size": 16, "lr": 3e-3, "drop_prob": 0.0}
+PRETRAINING: dict[str, Any] = {"max_epochs": 60, "batch_size": 8, "lr": 3e-3, "drop_prob": 0.0}
 TUNING: dict[str, Any] = {
-    "max_epochs": 20, "batch_size": 16, "lr": 1e-3, "drop_prob": 0.1, "validation": None, "class_weight": "balanced",
+    "max_epochs": 15, "batch_size": 8, "lr": 1e-3, "drop_prob": 0.1, "validation": None, "class_weight": "balanced",
 }  # fmt: skip
 SIMPLE = ("FC+LR", "FC-partial+LR", "FC-tangent+LR")
 # how the network is made, whether it is pretrained, and what learns from it
