@@ -39,7 +39,7 @@ def save(figure, name):
 data = simulate_fmri(48, n_times=120, n_regions=20, n_networks=4, label="both", effect=2.0, random_state=0)
 numbers = data.metadata["subject"].astype(int).to_numpy()
 small = {"segment": 10.0, "n_segments": 12, "emb_size": 32, "n_heads": 4, "depth": 1, "temporal_depth": 1}
-training = {"max_epochs": 40, "lr": 3e-3, "batch_size": 8}
+training = {"max_epochs": 70, "lr": 0.01, "final_lr": 0.01, "warmup": 1, "batch_size": 4}
 first = BrainMAEEmbedder(**small, **training, random_state=0).fit(data.subset(numbers <= 20))
 second = BrainMAEEmbedder(**small, **training, random_state=1).fit(data.subset((numbers > 20) & (numbers <= 40)))
 new = data.subset(numbers > 40)
@@ -48,7 +48,7 @@ new = data.subset(numbers > 40)
 # Embeddings of regions. Names of Schaefer's parcels tell their networks; others are handed over. The p-value is that of
 # permuting networks over regions.
 
-networks = [f"network {number}" for number in data.truth["networks"]]
+networks = [f"network {number + 1}" for number in data.truth["networks"]]
 similarity = first.region_similarity(networks)
 print(f"similarity within networks {similarity.within:.2f}, between {similarity.between:.2f}, p = {similarity.p:.3g}")
 print(f"silhouette {similarity.silhouette:.2f}")

@@ -41,7 +41,7 @@ def private_home(tmp_path_factory, monkeypatch):
     home = tmp_path_factory.mktemp("home")
     for name in ("MNE_DATA", "NEUROSIG_CACHE", "_MNE_FAKE_HOME_DIR"):
         monkeypatch.setenv(name, str(home))
-    for name in ("PYTHONWARNINGS", "MNE_LOGGING_LEVEL"):  # what the command line sets for its workers ends with the test
+    for name in ("PYTHONWARNINGS", "MNE_LOGGING_LEVEL"):  # the command line sets them for its workers
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
 

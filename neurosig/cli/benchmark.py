@@ -287,7 +287,8 @@ def _show(results: Results, report: Path, read_as: list[str]) -> None:
         )
     failed = results.failed
     for row in failed.head(_SHOWN_FAILURES).itertuples():
-        where = f"subject {row.subject}, session {row.session}" if row.subject else row.dataset
+        session = f", session {row.session}" if row.session else ""
+        where = f"subject {row.subject}{session}" if row.subject else row.dataset
         warn(f"failed: {row.pipeline} ({where}): {row.error}")
     if len(failed) > _SHOWN_FAILURES:
         warn(f"{len(failed) - _SHOWN_FAILURES} more failures: see the column error of {report.parent / 'results.csv'}")
@@ -312,6 +313,11 @@ def _next(results: Results, program: str, read_as: list[str]) -> str:
     if ranking.empty:
         return "next: compare pipelines that look at the signals; without --pipelines all shipped ones that fit run"
     if not (ranking["mean"] > ranking["chance"]).any():
+        if meta["datasets"][0].get("modality") == "fmri":
+            return (
+                f"next: nothing here does better than guessing: {program} inspect RUN shows what is wrong with one, "
+                "--atlas, --confounds and --fmri high_pass=0.01 make the region series otherwise"
+            )
         return (
             f"next: nothing here does better than guessing: {program} inspect RECORDING shows what is wrong with one, "
             "--tmin, --tmax, --fmin and --fmax choose another time and band"

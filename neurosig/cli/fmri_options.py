@@ -32,8 +32,8 @@ More = Annotated[
     typer.Option(
         "--fmri",
         metavar="NAME=VALUE",
-        help="fMRI: more on how series are made: high_pass, low_pass, standardize, detrend, smoothing_fwhm, task, "
-        "space, table, key, orientation, mask, events_table; may be given several times.",
+        help="fMRI: more on how series are made: high_pass, low_pass, standardize, detrend, smoothing_fwhm, "
+        "min_coverage, task, space, table, key, orientation, mask, events_table; may be given several times.",
     ),
 ]
 

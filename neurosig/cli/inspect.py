@@ -61,6 +61,8 @@ def command(
             file, {"t_r": t_r, "atlas": atlas, "orientation": orientation}, eeg_only, json_, figure, channels
         )
         return
+    if file.is_dir() and file.suffix != ".zarr" and holds_fmri(file):
+        raise UsageError(f"{file} is a folder of fMRI; inspect one run of it{inspect_fmri.first_run(file)}")
     if asked:
         raise UsageError(f"--atlas, --t-r and --orientation are for fMRI, {file.name} is none by its name")
     with console.only_json(json_):

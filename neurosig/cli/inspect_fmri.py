@@ -48,6 +48,23 @@ def command(
         console.say(f"Figure: {figure}")
 
 
+def first_run(folder: Path) -> str:
+    """The first run of a folder, as an example for a message; nothing where it cannot be told."""
+    import warnings
+
+    from neurosig.core.errors import NeurosigError
+    from neurosig.loaders.fmri_bids import find_derivatives, is_bids
+    from neurosig.loaders.fmri_files import find_runs
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what loading would warn of
+            runs = find_derivatives(folder) if is_bids(folder) else find_runs(folder)
+    except NeurosigError:
+        return ""
+    return f", such as {runs[0].path}" if runs and runs[0].path else ""
+
+
 def _show(report: dict[str, Any], every_region: bool) -> None:
     from neurosig.cli import console
     from neurosig.cli.inspect import size

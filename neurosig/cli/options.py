@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from neurosig.core.errors import UsageError
 
-__all__ = ["choose_events", "parse_events", "parse_names"]
+__all__ = ["choose_events", "parse_events", "parse_names", "too_short"]
 
 
 def parse_names(text: str | None) -> list[str] | None:
@@ -48,3 +48,8 @@ def parse_events(text: str | None) -> dict[str, str | list[str]] | None:
 def choose_events(text: str | None) -> dict[str, str | list[str]] | list[str] | None:
     """``"left=T1,right=T2"`` as a dictionary; ``"left,right"`` as a list that chooses among a dataset's own events."""
     return parse_events(text) if text is not None and "=" in text else parse_names(text)
+
+
+def too_short(window: float, shortest: float) -> str:
+    """What is said of windows that hold no token."""
+    return f"--window {window:g} is too short: a token takes {shortest:g} s; give --window {shortest:g} or more"

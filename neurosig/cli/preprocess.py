@@ -242,10 +242,11 @@ def _from_dataset(
         )
     wanted: Any = parse_events(events) if events is not None and "=" in events else parse_names(events)
     manifest = open_dataset(name, data=data, events=wanted)
+    sources = sources_of_dataset(manifest, parse_names(subjects))  # which says what cannot be cleaned
     defaults: dict[str, Any] = {"tmin": manifest.processing.tmin, "tmax": manifest.processing.tmax}
     if manifest.events is not None:
         defaults["events"] = tuple(manifest.events)
-    return sources_of_dataset(manifest, parse_names(subjects)), defaults
+    return sources, defaults
 
 
 def _from_files(

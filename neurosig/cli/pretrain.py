@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from neurosig.cli import fmri_options
-from neurosig.cli.options import parse_names
+from neurosig.cli.options import parse_names, too_short
 from neurosig.cli.recording_options import (
     Data,
     KeepBad,
@@ -114,6 +114,7 @@ def command(
     """Learn, store, and say how it went."""
     from neurosig.cli import console
 
+    _refuse_finished(out, overwrite)
     params: dict[str, Any] = {
         "max_epochs": epochs, "batch_size": batch, "validation": validation or None, "device": device,
         "random_state": seed, "verbose": not json_,
@@ -174,6 +175,19 @@ def _set(pairs: list[str]) -> dict[str, Any]:
     return found
 
 
+def _refuse_finished(out: Path, overwrite: bool) -> None:
+    """Say at once that the work is done, before what learns is loaded."""
+    from neurosig.core.errors import StorageError
+    from neurosig.models.stored_estimator import estimator_in
+
+    holds = None if overwrite else estimator_in(out)
+    if holds is not None:
+        what = "tokenizer" if holds.endswith("Tokenizer") else "network"
+        raise StorageError(
+            f"{out} holds a {what} already ({holds}): --overwrite makes it anew, another --out leaves it alone"
+        )
+
+
 def _pretrain(
     system: str, recordings: list[str], out: Path, which: dict[str, Any], reading: dict[str, Any], *,
     params: dict[str, Any], tokenizer: str | None, window: float | None, **options: Any,
@@ -192,9 +206,12 @@ def _pretrain(
     if system in SYSTEMS and tokenizer is not None:
         raise UsageError(f"{system} is a tokenizer itself: leave --tokenizer out")
     if tokenizer is None or system not in EMBEDDERS:
-        check_request(system, out, params, **shared, systems={**SYSTEMS, **EMBEDDERS, **RUN_SYSTEMS})
+        estimator, _ = check_request(system, out, params, **shared, systems={**SYSTEMS, **EMBEDDERS, **RUN_SYSTEMS})
     else:
-        check_embedder(system, out, tokenizer, params, **shared)
+        _, _, estimator = check_embedder(system, out, tokenizer, params, **shared)  # windows that its tokenizer takes
+    shortest = estimator._shortest() if hasattr(estimator, "_shortest") else None
+    if shortest is not None and 0 < (5.0 if window is None else window) < shortest:
+        raise UsageError(too_short(5.0 if window is None else window, shortest))
     sources = named_sources(recordings, **which, read=ReadOptions(**reading))
     if tokenizer is not None:
         return pretrain_embedder(system, sources, out, tokenizer=tokenizer, window=window, **options, **params)
@@ -249,7 +266,8 @@ def _answer(made: Any) -> dict[str, Any]:
     told = {
         "folder": str(made.folder), "estimator": type(learned).__name__, "n_parameters": learned.n_parameters_,
         "window": learned.n_times_ / learned.sfreq_, "n_windows": learned.n_windows_,
-        "collections": made.collections, "failed": dict(made.failed), "best_epoch": learned.best_epoch_,
+        "collections": made.collections, "failed": dict(made.failed),
+        "held_back": list(made.held_back), "best_epoch": learned.best_epoch_,
         "stopped": learned.stopped_, "seconds": learned.seconds_, "history": learned.history_,
         "seed": learned.random_state,
     }  # fmt: skip
@@ -304,6 +322,9 @@ def _show_learned(made: Any, codes: str) -> None:
             f"  {row['windows']} windows, {row['channels']} channels, {row['recordings']} recordings of "
             f"{row['subjects']} subject{'' if row['subjects'] == 1 else 's'}"
         )
+    if made.held_back:
+        several = "" if len(made.held_back) == 1 else "s"
+        console.say(f"  held back to judge it: subject{several} {', '.join(made.held_back)}")
     for name, reason in list(made.failed.items())[:_LINES]:
         console.warn(f"left out: {name}: {reason}")
     _show_losses(learned)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from neurosig.cli.options import parse_names
+from neurosig.cli.options import parse_names, too_short
 from neurosig.cli.recording_options import (
     Data,
     KeepBad,
@@ -27,7 +27,8 @@ _HELP = """Turn recordings into tokens, by a tokenizer that was learned before.
 Recordings are cut into windows and read a block at a time: a night takes no more memory than a minute. Finished ones
 are skipped when the same command is given again, also after Ctrl-C or a power cut; one that fails does not stop the
 others. A store holds tokens of one tokenizer, window and step; others are refused. Windows that touch spans called
-BAD... are left out, and so is the last one where the recording ends within it.
+BAD... are left out, and so is the last one where the recording ends within it. The label of a window is the event that
+lasts for at least half of it; in datasets of trials, the event of the trial.
 
 \b
 Examples:
@@ -133,6 +134,9 @@ def _tokenize(
         if name not in known:
             raise UsageError(f"--{name.replace('_', '-')} means nothing to a {type(tokenizer).__name__}; leave it out")
         tokenizer.set_params(**{name: value})
+    shortest = tokenizer._shortest()
+    if options["window"] is not None and shortest is not None and 0 < options["window"] < shortest:
+        raise UsageError(too_short(options["window"], shortest))
     sources = named_sources(recordings, **which, read=ReadOptions(**reading))
     done = tokenize_recordings(tokenizer, sources, out, **options)
     store = TokenStore(out)
@@ -151,7 +155,8 @@ def _report(tokenizer: Any, sources: dict[str, Any], store: Any, options: dict[s
         sources, tokenizer, window=store.facts.window, step=store.facts.step, picks=options["picks"],
         skip_bad=options["skip_bad"],
     )  # fmt: skip
-    token_report(tokenizer, sample, path=path, title=f"Tokens of {len(sources)} recordings")
+    there = sum(store.info(name).n_windows for name in sources)
+    token_report(tokenizer, sample, path=path, title=f"Tokens of {len(sources)} recordings", n_there=there)
 
 
 def _answer(done: list[Any], store: Any) -> dict[str, Any]:
@@ -172,6 +177,8 @@ def _show(done: list[Any], store: Any) -> None:
 
     states = {state: [one for one in done if one.state == state] for state in ("tokenized", "skipped", "failed")}
     counts = [f"{len(those)} {state}" for state, those in states.items() if those or state == "tokenized"]
+    if again := sum(bool(one.repaired) for one in done if one.state == "tokenized"):
+        counts[0] += f" ({again} again, as what was stored was damaged)"
     console.say(f"{len(done)} recording{'' if len(done) == 1 else 's'}: {', '.join(counts)}")
     there = [one for one in done if one.state != "failed"]
     rows = [

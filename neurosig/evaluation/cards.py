@@ -66,11 +66,11 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
                 for name, count in result["test_counts"].items():
                     classes[name] = classes.get(name, 0) + count
     card |= {
-        "code": study.runner.dataset.code,
+        **({"code": study.runner.dataset.code} if card.get("modality") != "fmri" else {}),
         "subjects": _n_subjects(study, folds),
         "sessions": study.runner.dataset.n_sessions,
         "tested_trials": sum(classes.values()),
-        "channels": int(folds["channels"].max()),
+        **({"channels": int(folds["channels"].max())} if card.get("modality") != "fmri" else {}),
         "identity": entry.identity,
     }
     counts: dict[str, list[int]] = {}

@@ -18,6 +18,7 @@ from neurosig.evaluation.arrays import ArraysDataset, ArraysParadigm
 from neurosig.evaluation.cohort_folds import bears_one_label
 from neurosig.evaluation.fold import collected, one_line
 from neurosig.evaluation.identity import software
+from neurosig.evaluation.label_kinds import pipelines_for
 from neurosig.evaluation.metrics import REGRESSION
 from neurosig.evaluation.moabb import MoabbRunner, select_subjects
 from neurosig.evaluation.paradigms import make_paradigm, paradigm_content, trial_window
@@ -122,6 +123,10 @@ def make_studies(
     chosen = None
     studies = []
     for in_bands, pipelines, grids in _by_bands(entry, objects, param_grid):
+        if isinstance(entry.given, SignalDataset):
+            pipelines, unfit = pipelines_for(entry.given.y, pipelines, entry.name, chosen=objects is not None)
+            grids = {name: grid for name, grid in grids.items() if name in pipelines}
+            told += unfit
         dataset, paradigm, window = _data(entry, options, subjects, processing, in_bands)
         if folds == "auto" and options.n_splits is not None:
             folds = "chronological"  # runs are as many as they are

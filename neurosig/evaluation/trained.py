@@ -415,8 +415,8 @@ def _classes_of(dataset: SignalDataset) -> tuple[tuple[str, ...], np.ndarray]:
         raise InputError(f"{dataset.name} has no labels: a decoder needs events of at least two classes{hint}")
     if np.asarray(dataset.y).dtype.kind == "f":
         raise UsageError(
-            f"labels of {dataset.name} are numbers, and only classifiers are stored here; neurosig benchmark scores "
-            "regressions"
+            f"labels of {dataset.name} are numbers, and only classifiers are stored here; take labels that are "
+            "classes (of fMRI another column, --labels); neurosig benchmark scores regressions"
         )
     names, labels, counts = np.unique(np.asarray(dataset.y).astype(str), return_inverse=True, return_counts=True)
     if len(names) < 2:

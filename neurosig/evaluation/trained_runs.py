@@ -101,8 +101,14 @@ def estimate_runs(
         "question": _QUESTIONS[kind], "folds": kind, "metric": str(rows["metric"].iloc[0]),
         "mean": float(said["mean"]), "sd": float(said["sd"]) if len(scores) > 1 else None, "n_scores": len(scores),
         "n_folds": len(scores), "n_trials": int(rows["samples_test"].sum()), "chance": float(said["chance"]),
-        "chance_upper": float(said["chance_upper"]), "scores": scores.tolist(),
+        "chance_upper": _bound_of_mean(rows), "scores": scores.tolist(),
     }]  # fmt: skip
+
+
+def _bound_of_mean(rows: pd.DataFrame) -> float:
+    """Bound that the mean over folds rarely exceeds by chance: lower than that of one fold, whose people are fewer."""
+    above = (rows["chance_upper"] - rows["chance"]).to_numpy(dtype=float)
+    return float(rows["chance"].mean() + (above @ above) ** 0.5 / len(above))
 
 
 def reading_of(manifest: Any) -> dict[str, Any]:

@@ -308,7 +308,7 @@ def _read(
             runs.append(result)
             done.append(place)
     if not runs:
-        reasons = listed([f"{entry['file']}: {entry['reason']}" for entry in failed]) or "none has a label"
+        reasons = listed(_with_files(failed), 3) or "none has a label"
         raise InputError(f"none of {len(items)} runs can be used: {reasons}")
     return runs, done, failed
 
@@ -402,11 +402,16 @@ def _tell(runs: Sequence[Run], skipped: list[dict[str, str]]) -> None:
         )
     failed = [entry for entry in skipped if entry["reason"] != "no label"]
     if failed:
-        reasons = [entry["reason"] if entry["file"] in entry["reason"] else ": ".join((entry["file"], entry["reason"]))
-                   for entry in failed]  # fmt: skip
-        shown = listed(reasons, 3)
-        warnings.warn(f"{len(failed)} runs skipped: {shown}", stacklevel=3)
+        warnings.warn(f"{len(failed)} runs skipped: {listed(_with_files(failed), 3)}", stacklevel=3)
     logger.info("%d runs of %d regions", len(runs), len(runs[0].names or ()))
+
+
+def _with_files(failed: Sequence[Mapping[str, str]]) -> list[str]:
+    """Reasons with the file that each concerns, which most name themselves."""
+    return [
+        entry["reason"] if entry["file"] in entry["reason"] else f"{entry['file']}: {entry['reason']}"
+        for entry in failed
+    ]
 
 
 def _event_tables(

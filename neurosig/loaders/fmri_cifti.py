@@ -214,6 +214,8 @@ def _regions(axis: Any, atlas: Any, label: str) -> tuple[np.ndarray, list[str]]:
     import numpy as np
     from nibabel.cifti2 import BrainModelAxis, LabelAxis
 
+    if not is_cifti(atlas) if isinstance(atlas, str | Path) else not hasattr(atlas, "header"):
+        raise UsageError(f"the atlas of {label} is a .dlabel.nii file, which labels grayordinates; got {atlas!r}")
     image, atlas_label = open_cifti(atlas)
     axes = [image.header.get_axis(i) for i in range(image.ndim)]
     if len(axes) != 2 or not isinstance(axes[0], LabelAxis) or not isinstance(axes[1], BrainModelAxis):

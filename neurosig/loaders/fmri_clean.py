@@ -16,11 +16,21 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["UNITS", "check_t_r", "clean_series", "cleaned_run", "kept_volumes", "read_confounds", "settled_t_r"]
+__all__ = [
+    "SLOWEST",
+    "UNITS",
+    "check_t_r",
+    "clean_series",
+    "cleaned_run",
+    "constant_regions",
+    "kept_volumes",
+    "read_confounds",
+    "settled_t_r",
+]
 
 # nilearn's name of a scaling to the unit that it leaves
 UNITS: Mapping[str | None, str] = {"zscore_sample": "z", "psc": "psc", None: "a.u."}
-_SLOWEST, _FASTEST = 20.0, 0.05  # seconds from one volume to the next that no scanner is set to leave
+SLOWEST, _FASTEST = 20.0, 0.05  # seconds from one volume to the next that no scanner is set to leave
 
 
 def check_t_r(t_r: Any, source: str) -> float:
@@ -51,7 +61,7 @@ def check_t_r(t_r: Any, source: str) -> float:
         value = math.nan
     if not math.isfinite(value) or value <= 0:
         raise UsageError(f"{source}: expected the repetition time t_r in seconds, a positive number, got {t_r!r}")
-    if value > _SLOWEST:
+    if value > SLOWEST:
         raise UsageError(
             f"{source}: t_r is in seconds, {value:g} s is no repetition time; milliseconds? Then t_r={value / 1000:g}"
         )
@@ -298,6 +308,7 @@ def clean_series(
     if not (filtered or detrend or standardize or confounds is not None):
         cleaned[there] = series[there] if kept is None else series[there][:, list(kept)]
         return cleaned
+    still = constant_regions(series, kept)
     whole = np.where(finite[there], series[there], 0.0).T.astype(float)
     mask = None if kept is None else np.asarray(kept)
     if mask is not None and filtered:
@@ -310,7 +321,32 @@ def clean_series(
             filter="butterworth" if filtered else False, low_pass=low_pass, high_pass=high_pass, t_r=t_r,
         )  # fmt: skip
     cleaned[there] = done.T
+    if standardize:
+        # regression and filters leave rounding errors of them, which would be scaled up to noise
+        cleaned[still] = 0.0
     return cleaned
+
+
+def constant_regions(series: np.ndarray, kept: Sequence[int] | None = None) -> np.ndarray:
+    """Which regions have one value throughout, up to rounding.
+
+    Parameters
+    ----------
+    series : array of shape (n_regions, n_volumes)
+        As measured; a region that is missing is NaN throughout, and none of them.
+    kept : sequence of int, optional
+        Volumes to look at; all by default.
+
+    Returns
+    -------
+    bool array of shape (n_regions,)
+    """
+    import numpy as np
+
+    seen = series if kept is None else series[:, list(kept)]
+    low, high = seen.min(axis=1), seen.max(axis=1)
+    with np.errstate(invalid="ignore"):
+        return high - low <= 1e-12 * np.maximum(np.abs(low), np.abs(high))
 
 
 def _interpolated(
@@ -411,7 +447,8 @@ def cleaned_run(
     if run.missing:
         logger.info("%s: %d of %d regions were not measured (kept as NaN): %s", file, len(run.missing),
                        len(run.names or ()), listed(run.missing))  # fmt: skip
-    still = [name for name, row in zip(run.names or (), series, strict=True) if np.ptp(row) == 0]
+    constant = constant_regions(series, kept)
+    still = [name for name, one in zip(run.names or (), constant, strict=True) if one]
     if still:
         logger.info("%s: %d regions have one value throughout: %s", file, len(still), listed(still))
         done["constant"] = still

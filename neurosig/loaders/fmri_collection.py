@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
-from neurosig.core.errors import InputError
+from neurosig.core.errors import InputError, UsageError
+from neurosig.loaders.fmri_clean import check_t_r, settled_t_r
 
 if TYPE_CHECKING:
     import numpy as np
@@ -267,12 +268,17 @@ def _times(path: Path, there: dict[str, Any], n_runs: int, t_r: float | None) ->
             f"{path.name}: expected one repetition time, or one for each of {n_runs} runs, got {found.size}"
         )
     found = np.broadcast_to(found, n_runs).round(6)
-    if not (np.isfinite(found).all() and (found > 0).all()):
-        raise InputError(f"{path.name}: repetition times must be above 0 seconds; pass t_r")
-    if found.max() > 60:
-        raise InputError(
-            f"{path.name}: a repetition time of {found.max():g} s is none; it is in milliseconds: pass t_r in seconds"
-        )
+    try:
+        for value in np.unique(found):
+            check_t_r(value.item(), path.name)
+    except UsageError as error:
+        if stated is None:  # it is the caller's
+            raise
+        if t_r is None:
+            raise InputError(f"{error}; pass t_r=seconds") from None
+        given = check_t_r(t_r, path.name)
+        settled_t_r(given, found.max(), path.name, "the file")
+        return np.full(n_runs, given)
     if stated is not None and t_r is not None and np.abs(found - t_r).max() > 1e-3:
         raise InputError(
             f"{path.name} says repetition times of {listed([f'{value:g}' for value in np.unique(found)], 6)} s, not "

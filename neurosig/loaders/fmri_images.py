@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
-from neurosig.loaders.fmri_clean import check_t_r
+from neurosig.loaders.fmri_clean import SLOWEST, check_t_r
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +20,6 @@ __all__ = ["image_data", "load_image", "repetition_time", "run_image", "sidecar"
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
 _CLOSE = 1e-3  # seconds that header and sidecar may differ by
-_SLOWEST = 20.0  # seconds a volume; more is milliseconds called seconds
 
 
 def load_image(image: Any) -> tuple[Any, Path | None]:
@@ -152,7 +151,9 @@ def run_image(image: Any) -> tuple[Any, Path | None, tuple[int, ...]]:
     shape = tuple(map(int, image.shape))
     if len(shape) != 4 or shape[3] < 2:
         name = "the image" if path is None else path.name
-        raise InputError(f"{name}: expected a run of volumes with four axes (x, y, z, time), got an image of {shape}")
+        raise InputError(
+            f"{name}: expected a run of volumes, four axes (x, y, z, time), 2 volumes or more, got an image of {shape}"
+        )
     return image, path, shape
 
 
@@ -223,7 +224,7 @@ def repetition_time(image: Any, path: Path | None, t_r: float | None = None) -> 
                 warnings.warn(f"{name}: t_r={given:g} s is used as you said, {source} says {value:g} s", stacklevel=2)
         return given
     stated = None if stated is None else _plausible(stated, f"{name} (RepetitionTime of its JSON file)")
-    if header is not None and header > _SLOWEST:
+    if header is not None and header > SLOWEST:
         if stated is not None and abs(header / 1000 - stated) <= _CLOSE:
             logger.info("%s: the header's %g s are milliseconds, as its JSON file tells", name, header)
             return stated

@@ -376,6 +376,7 @@ class Manifest(ManifestFields):
         """
         from neurosig.loaders.simulated import simulate_recordings
 
+        self._refuse_fmri("simulations")
         if not isinstance(self.source, SimulatedSource):
             raise UsageError(f"{self.name} is not simulated ({self.kind}); use .raws()")
         chosen = self.subject_list if subjects is None else choose(subjects, self.subject_list, "subject", self.name)
@@ -438,6 +439,8 @@ class Manifest(ManifestFields):
         from neurosig._version import __version__
 
         stated = self.model_dump(mode="json", exclude={*_PROSE, "source", *(() if self.fmri else ("fmri",))})
+        if stated.get("fmri", {}).get("min_coverage", 0) is None:  # unknown to manifests before it was an option
+            del stated["fmri"]["min_coverage"]
         content: Any = None
         if isinstance(self.source, FilesSource):
             paths = companions(recording.path for recording in self._recordings)

@@ -51,6 +51,8 @@ def changed_fmri(
     for name, edge in (("fmin", "high_pass"), ("fmax", "low_pass")):
         if name in given:
             changes[edge] = given.pop(name)
+    if manifest.kind == "simulated" and (fixed := sorted(set(changes) - {"labels"})):
+        raise UsageError(f"{fixed[0]} says how files are read, and {manifest.name} is simulated; leave it out")
     files: dict[str, Path] = {}
     for name in _FILES:
         # of surfaces, the atlas is a file for each hemisphere: left.label.gii,right.label.gii
@@ -95,7 +97,17 @@ def expand_runs(path: Path, entry: FileEntry, subjects: Sequence[str] | None) ->
 
 def reading_options(fmri: FmriFields) -> dict[str, Any]:
     """What `load_fmri` is told: options that are not stated are left to it."""
-    plain = ("t_r", "detrend", "smoothing_fwhm", "low_pass", "high_pass", "task", "space", "orientation")
+    plain = (
+        "t_r",
+        "detrend",
+        "smoothing_fwhm",
+        "min_coverage",
+        "low_pass",
+        "high_pass",
+        "task",
+        "space",
+        "orientation",
+    )
     options = {name: value for name in plain if (value := getattr(fmri, name)) is not None}
     if fmri.standardize is not None:
         options["standardize"] = None if fmri.standardize == "none" else fmri.standardize
@@ -122,6 +134,8 @@ class _Part:
 def load_runs(manifest: Manifest, *, progress: bool | None = None) -> SignalDataset:
     """Region series of all runs of a manifest (see `Manifest.load`)."""
     fmri = manifest.fmri or FmriFields()
+    if manifest.kind == "simulated":
+        return _simulated(manifest, fmri)
     recordings = manifest.recordings()
     parts = []
     if manifest._stored is not None:
@@ -144,6 +158,20 @@ def load_runs(manifest: Manifest, *, progress: bool | None = None) -> SignalData
     if manifest._unlabelled:
         return dataset
     return _labelled(manifest, dataset, y)
+
+
+def _simulated(manifest: Manifest, fmri: FmriFields) -> SignalDataset:
+    """Runs made on demand; what is known of the people, such as their score, may be the label."""
+    from neurosig.loaders.simulated import simulate_fmri
+
+    how = manifest.source.simulated.model_dump(exclude={"kind"})  # type: ignore[union-attr]
+    made = simulate_fmri(**how, subjects=manifest.subject_list)
+    made = dataclasses.replace(made, name=manifest.name)
+    bare = dataclasses.replace(made, y=None)
+    if manifest._unlabelled:
+        return bare
+    y = made.y if fmri.labels is None else labels_of(made.metadata, fmri.labels, f"the people of {manifest.name}")
+    return _labelled(manifest, bare, y)
 
 
 def _of_collection(path: Path, recordings: Sequence[Recording], fmri: FmriFields) -> _Part:

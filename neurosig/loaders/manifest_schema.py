@@ -25,6 +25,7 @@ __all__ = [
     "FilePattern",
     "FilesSource",
     "FmriFields",
+    "FmriSimulation",
     "ManifestFields",
     "MoabbSource",
     "ReadFields",
@@ -285,10 +286,31 @@ class Simulation(_Strict):
     random_state: Annotated[int, Field(ge=0)] = 0
 
 
+class FmriSimulation(_Strict):
+    """What `neurosig.loaders.simulated.simulate_fmri` makes; ``n_times`` and ``t_r`` are one for all, or one a site."""
+
+    kind: Literal["fmri"]
+    n_subjects: Annotated[int, Field(ge=1, le=1000)] = 20
+    n_sessions: Annotated[int, Field(ge=1, le=100)] = 1
+    n_runs: Annotated[int, Field(ge=1, le=100)] = 1
+    n_times: int | tuple[int, ...] = 200
+    t_r: float | tuple[float, ...] = 2.0
+    n_sites: Annotated[int, Field(ge=1)] = 1
+    n_regions: Annotated[int, Field(ge=2, le=2000)] = 40
+    n_networks: Annotated[int, Field(ge=2)] = 5
+    label: Literal["connectivity", "autocorrelation", "both"] = "connectivity"
+    effect: Annotated[float, Field(ge=0)] = 1.0
+    noise: Annotated[float, Field(ge=0)] = 0.4
+    motion: Annotated[float, Field(ge=0)] = 1.0
+    site_effect: Annotated[float, Field(ge=0)] = 1.0
+    missing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    random_state: Annotated[int, Field(ge=0)] = 0
+
+
 class SimulatedSource(_Strict):
     """Recordings made on demand, the same on every machine."""
 
-    simulated: Simulation
+    simulated: Annotated[Simulation | FmriSimulation, Field(discriminator="kind")]
 
 
 def _source_kind(value: Any) -> str:
@@ -334,7 +356,7 @@ class FmriFields(_Strict):
         Repetition time in seconds, where the files do not say.
     confounds : str
         Of fMRIPrep: "auto", "simple", "scrubbing", "compcor", "ica_aroma" or "none".
-    standardize, detrend, smoothing_fwhm, low_pass, high_pass : object
+    standardize, detrend, smoothing_fwhm, min_coverage, low_pass, high_pass : object
         As in `load_fmri`; the band is in Hz.
     regions : list of str, optional
         Region names, where the files have none.
@@ -363,6 +385,7 @@ class FmriFields(_Strict):
     standardize: Literal["zscore_sample", "psc", "none"] | None = None
     detrend: bool | None = None
     smoothing_fwhm: Annotated[float, Field(gt=0)] | None = None
+    min_coverage: Annotated[float, Field(ge=0, le=1)] | None = None
     low_pass: Annotated[float, Field(gt=0)] | None = None
     high_pass: Annotated[float, Field(gt=0)] | None = None
     regions: Names | None = None
@@ -419,12 +442,17 @@ class ManifestFields(_Strict):
     @model_validator(mode="after")
     def _kind_of_signal(self):
         if self.modality == "fmri":
-            if self.paradigm is not None or not isinstance(self.source, FilesSource):
-                raise ValueError("an fMRI manifest has files and no 'paradigm'")
+            made = isinstance(self.source, SimulatedSource) and isinstance(self.source.simulated, FmriSimulation)
+            if self.paradigm is not None or not (made or isinstance(self.source, FilesSource)):
+                raise ValueError("an fMRI manifest has files and no 'paradigm', or is simulated (kind: fmri)")
+            if made and self.processing is not None:
+                raise ValueError("simulated runs are taken whole: leave 'processing' out")
             if self.processing is not None and (self.fmri is None or self.fmri.events_table is None):
                 raise ValueError("whole runs are not cut: leave 'processing' out, or name 'events_table' under 'fmri'")
             if self.processing is not None and {self.processing.fmin, self.processing.fmax} != {None}:
                 raise ValueError("the band of fMRI is 'high_pass' and 'low_pass' (Hz) under 'fmri', not fmin and fmax")
+        elif isinstance(self.source, SimulatedSource) and isinstance(self.source.simulated, FmriSimulation):
+            raise ValueError(f"'kind: fmri' makes fMRI, and this is {self.modality}; state modality: fmri")
         elif self.processing is None:
             raise ValueError("'processing' says how trials are cut: processing: {tmin: 0.0, tmax: 3.0}")
         elif self.fmri is not None:

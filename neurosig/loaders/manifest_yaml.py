@@ -18,6 +18,7 @@ from neurosig.loaders.manifest_schema import (
     FilePattern,
     FilesSource,
     FmriFields,
+    FmriSimulation,
     ReadFields,
     Simulation,
 )
@@ -74,12 +75,13 @@ def _known_fields(model: type[BaseModel], fields: list[Any]) -> list[str]:
         "patterns": FilePattern,
         "read": ReadFields,
         "fmri": FmriFields,
-        "simulated": Simulation,
         "archives": Archive,
     }
     parents = [part for part in fields[:-1] if isinstance(part, str)]
     if parents[:1] == ["processing"]:
         return [field.name for field in dataclasses.fields(Processing)]
+    if parents[-1:] == ["simulated"]:
+        return list(dict.fromkeys([*Simulation.model_fields, *FmriSimulation.model_fields]))
     return list(places.get(parents[-1], model).model_fields if parents else model.model_fields)
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["adhoc_name", "known_dataset", "recognise"]
 
+_ADVICE = "name one of them with this folder, such as --dataset {first} --data {folder}"
+
 
 def recognise(
     path: Path,
@@ -57,8 +59,25 @@ def adhoc_name(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "-", path.name.split(".")[0]).strip("-")[:40] or "recordings"
 
 
-def known_dataset(folder: Path) -> Manifest | None:
-    """The dataset whose files, by names and content, lie in a folder; None where they belong to none that is known."""
+def known_dataset(folder: Path, advice: str = _ADVICE) -> Manifest | None:
+    """The dataset whose files, by names and content, lie in a folder; None where they belong to none that is known.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder.
+    advice : str
+        What to do where it is of several datasets, with places for ``{first}``, ``{names}`` and ``{folder}``.
+
+    Returns
+    -------
+    Manifest or None
+
+    Raises
+    ------
+    UsageError
+        If it holds files of several.
+    """
     from neurosig.loaders.manifest import list_manifests, read_manifest
 
     matches: list[_Match] = []
@@ -79,11 +98,9 @@ def known_dataset(folder: Path) -> Manifest | None:
     if len(direct := [match for match in matches if match.folder == folder]) == 1:
         matches = direct  # what lies in the folder itself goes before what lies below it
     if len(matches) > 1:
-        names = ", ".join(match.manifest.name for match in matches)
-        raise UsageError(
-            f"{folder} holds files of several datasets ({names}); name one of them with this folder, such as "
-            f"--dataset {matches[0].manifest.name} --data {folder}"
-        )
+        names = [match.manifest.name for match in matches]
+        told = advice.format(first=names[0], names=" ".join(names), folder=folder)
+        raise UsageError(f"{folder} holds files of several datasets ({', '.join(names)}); {told}")
     (match,) = matches
     logger.warning(
         "%s: recognised as %s: %d of %d files match; its events, band and folds are taken",

@@ -13,6 +13,7 @@ from torch.nn import functional
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.models.brainmae_masking import draw_masks, reconstruction_loss, steps_of
 from neurosig.models.brainmae_parts import (
+    HEAD_STD,
     BrainMAEReconstruction,
     BrainMAEStates,
     check_options,
@@ -164,6 +165,8 @@ class BrainMAE(nn.Module):
         )  # fmt: skip
         if not (sfreq > 0 and segment > 0 and math.isfinite(sfreq * segment)):
             raise UsageError(f"segment (s) and sfreq (1 / TR) must be above 0, got {segment!r} and {sfreq!r}")
+        if init_std is not None and (isinstance(init_std, bool | str) or not 0 < init_std < math.inf):
+            raise UsageError(f"init_std must be above 0, or None, got {init_std!r}")
         if not 0 <= masked_weight <= 1 or not 0 <= drop_prob < 1:
             raise UsageError(
                 f"masked_weight must be from 0 to 1, drop_prob below 1, got {masked_weight!r} and {drop_prob!r}"
@@ -204,8 +207,6 @@ class BrainMAE(nn.Module):
         self.output_projection = nn.Linear(emb_size, self.samples)
         self.head_norm: nn.LayerNorm | None = None
         self.final_layer: nn.Linear | None = None
-        if init_std is not None and not (init_std > 0 and math.isfinite(init_std)):
-            raise UsageError(f"init_std must be above 0, or None, got {init_std!r}")
         self.init_std = init_std
         for part in self.modules():
             initialise(part, init_std)

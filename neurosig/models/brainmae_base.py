@@ -36,7 +36,7 @@ __all__ = ["FACTS", "SIZES", "LearnedBrainMAE", "TakesRuns", "collections_of"]
 #: Options of `BrainMAE` that its estimators have too.
 SIZES = (
     "variant", "segment", "n_segments", "emb_size", "n_heads", "depth", "temporal_depth", "decoder_depth", "mlp_ratio",
-    "drop_prob", "region_embedding", "self_loops", "mask_ratio", "masked_weight",
+    "drop_prob", "region_embedding", "self_loops", "mask_ratio", "masked_weight", "init_std",
 )  # fmt: skip
 # what a fitted estimator knows beside what its storage keeps anyway, in JSON-like types
 FACTS = ("t_r_", "data_t_r_", "resampled_", "region_names_", "_data_names")
@@ -57,6 +57,29 @@ class LearnedBrainMAE(BrainMAE):
     def train(self, mode: bool = True) -> Self:
         """Set the mode; once frozen it stays in evaluation mode."""
         return super().train(mode and not getattr(self, "_frozen", False))
+
+    def measured(self, x: torch.Tensor) -> torch.Tensor:
+        """Which regions were measured throughout which segment of runs: bool, (n, n_segments, n_chans)."""
+        return self._segments(x)[1]
+
+    def states(self, x: torch.Tensor, *, contextual: bool = False) -> torch.Tensor:
+        """States of the segments of runs, after the temporal encoder or before.
+
+        Parameters
+        ----------
+        x : tensor of shape (n, n_chans, n_times)
+            As for `forward`.
+        contextual : bool
+            Whether they have been through the temporal encoder.
+
+        Returns
+        -------
+        tensor of shape (n, n_segments, emb_size)
+            Zeros for segments in which nothing was measured.
+        """
+        segments, present = self._segments(x)
+        states = self._states(segments, present)[0]
+        return self._contextual(states, present.any(dim=-1)) if contextual else states
 
     def window_means(self, x: torch.Tensor) -> torch.Tensor:
         """What the head reads: mean contextual state of each window, and its number of segments.
@@ -100,6 +123,10 @@ class TakesRuns:
         Range of the share of regions that are hidden in a segment in pretraining; None hides none.
     masked_weight : float
         Weight of the hidden part in the loss of pretraining, from 0 to 1.
+    init_std : float or None
+        Standard deviation of weights and embeddings at the start. None suits it to the width, see `BrainMAE`: small
+        ones, as 0.02, leave all regions alike for hundreds of steps. A head begins with 0.02 either way, and pretrained
+        weights as they are.
     standardize : {"run", None}
         Whether each region is put into z-scores over its run; None takes series as they are.
     resample_to : float, optional

@@ -101,7 +101,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         self, variant: str = "sg", *, segment: float = 15.0, n_segments: int = 20, emb_size: int = 256,
         n_heads: int = 8, depth: int = 3, temporal_depth: int = 2, decoder_depth: int = 1, mlp_ratio: float = 4.0,
         drop_prob: float = 0.1, region_embedding: str = "learned", self_loops: bool = False,
-        mask_ratio: Sequence[float] | None = (0.0, 0.8), masked_weight: float = 0.75,
+        mask_ratio: Sequence[float] | None = (0.0, 0.8), masked_weight: float = 0.75, init_std: float | None = None,
         standardize: str | None = "run", resample_to: float | None = None, on_tr_mismatch: str = "resample",
         on_missing: str = "raise", on_unknown: str = "raise", max_epochs: int = 1000, batch_size: int = 32,
         lr: float = 1e-4, weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.95),
@@ -131,6 +131,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         self.self_loops = self_loops
         self.mask_ratio = mask_ratio
         self.masked_weight = masked_weight
+        self.init_std = init_std
         self.standardize = standardize
         self.resample_to = resample_to
         self.on_tr_mismatch = on_tr_mismatch

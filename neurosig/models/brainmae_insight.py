@@ -164,6 +164,38 @@ class Insight:
             found[index, : part.shape[1]] = part
         return StateAttention(found, np.arange(longest) * self.module_.samples * self.t_r_)
 
+    def states(self, X: Any, t_r: Any = None, *, contextual: bool = False) -> np.ndarray | list[np.ndarray]:
+        """Give the states of the segments of each run, in time.
+
+        Parameters
+        ----------
+        X : array of shape (n_runs, n_regions, n_times), sequence of (n_regions, n_times), or SignalDataset
+            Runs.
+        t_r : float or array of shape (n_runs,), optional
+            Repetition time of arrays, where it is not that of the fit.
+        contextual : bool
+            Whether they have been through the temporal encoder, which puts them in the context of their window. It is
+            told their places in it, too: the contextual states of any two runs resemble each other at the same time,
+            whatever happened then, so that matching them by time (`neurosig.evaluation.segment_matching`) finds most
+            segments of mere noise. The others know nothing but their segment.
+
+        Returns
+        -------
+        float32 array of shape (n_runs, emb_size, n_segments), or list of arrays of shape (emb_size, n_segments)
+            A list where runs differ in their segments. What is left of a run after its last whole segment has no state.
+        """
+        check_is_fitted(self)
+        found: dict[int, np.ndarray] = {}
+        for index, states in self._each_batch_of_runs(
+            X, lambda batch: (self.module_.states(batch, contextual=contextual), self.module_.measured(batch)), t_r
+        ):
+            values, measured = states
+            n_segments = measured.any(dim=-1).sum(dim=1).tolist()  # a run lacks none before it ends
+            for row, one, n in zip(index.tolist(), values.float().cpu().numpy(), n_segments, strict=True):
+                found[row] = np.ascontiguousarray(one[:n].T)
+        rows = [found[row] for row in range(len(found))]
+        return np.stack(rows) if len({one.shape[1] for one in rows}) == 1 else rows
+
     def representation_pca(self, X: Any, n_components: int = 2, t_r: Any = None) -> RepresentationPCA:
         """Give the principal components of the embeddings of runs.
 
@@ -223,7 +255,7 @@ class Reconstructs(Insight):
         generator = torch.Generator().manual_seed(random_state)
 
         def sums(batch: torch.Tensor) -> torch.Tensor:
-            present = self.module_.encode(batch).present
+            present = self.module_.measured(batch)
             mask = draw_masks(present, (float(mask_ratio),), generator)
             done = self.module_.reconstruct(batch, mask)
             counted = torch.stack([done.mask, done.present & ~done.mask])[..., None]

@@ -13,6 +13,7 @@ from torch import nn
 from neurosig.core.errors import InputError, UsageError
 
 __all__ = [
+    "HEAD_STD",
     "REGION_EMBEDDINGS",
     "VARIANTS",
     "BrainMAEReconstruction",
@@ -26,6 +27,7 @@ __all__ = [
 
 VARIANTS = ("sg", "ag", "vanilla")
 REGION_EMBEDDINGS = ("learned", "sincos")
+HEAD_STD = 0.02  # of a new head whatever the rest begins with: answers are even before anything is learned
 
 
 @dataclass(frozen=True)

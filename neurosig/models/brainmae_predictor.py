@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from os import PathLike
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.exceptions import NotFittedError
-from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import _num_samples, check_is_fitted
 from torch import nn
 
@@ -26,6 +23,7 @@ from neurosig.models.brainmae_base import FACTS, SIZES, LearnedBrainMAE, TakesRu
 from neurosig.models.brainmae_card import brainmae_card
 from neurosig.models.brainmae_embedder import BrainMAEEmbedder
 from neurosig.models.brainmae_insight import Insight
+from neurosig.models.brainmae_start import Head, RegionDropout, pretrained_embedder, start_from
 from neurosig.models.net_base import Task
 from neurosig.models.net_chance import guessing_loss, tell_of_chance
 from neurosig.tokenizers.learned_storage import LearnedStorage
@@ -43,8 +41,8 @@ __all__ = ["BrainMAEPredictor"]
 
 _MODES = ("full", "probe", "frozen_embedding")
 _POLICIES = ("resample", "reinit", "error")
-# sizes of the network that a fine-tuning may change: they shape no weights
-_FREE = ("drop_prob",)
+# options of the network that a fine-tuning may change: they shape no weights
+_FREE = ("drop_prob", "init_std")
 _LEFT_OUT = ("checkpoint", "verbose", "random_state", "info", "ch_names", "pretrained", "device")
 
 
@@ -65,7 +63,8 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
         along straight lines; the layer that reads segments is new, of as many volumes as a segment has now; or they are
         refused. Where nothing is pretrained, runs that differ from each other are resampled, or refused.
     emb_size, n_heads, depth, temporal_depth, mlp_ratio, drop_prob : object
-        Sizes, as of `BrainMAE`; all but `drop_prob` are those of the pretrained network, where there is one.
+        Sizes, as of `BrainMAE`; all but `drop_prob` and `init_std` are those of the pretrained network, where there
+        is one.
     region_dropout : float
         Share of the regions that each run lacks in a training step, drawn anew: below 1.
     max_epochs : int
@@ -146,7 +145,8 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
         self, pretrained: Any = None, mode: str = "full", *, variant: str = "sg", segment: float = 15.0,
         n_segments: int = 20, emb_size: int = 256, n_heads: int = 8, depth: int = 3, temporal_depth: int = 2,
         mlp_ratio: float = 4.0, drop_prob: float = 0.1, region_embedding: str = "learned", self_loops: bool = False,
-        standardize: str | None = "run", resample_to: float | None = None, on_tr_mismatch: str = "resample",
+        init_std: float | None = None, standardize: str | None = "run", resample_to: float | None = None,
+        on_tr_mismatch: str = "resample",
         on_missing: str = "raise", on_unknown: str = "raise", region_dropout: float = 0.0, max_epochs: int = 100,
         batch_size: int = 32, lr: float = 1e-4, weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.999),
         warmup: float | None = None, final_lr: float = 0.0, clip_norm: float | None = 1.0,
@@ -167,6 +167,7 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
         self.drop_prob = drop_prob
         self.region_embedding = region_embedding
         self.self_loops = self_loops
+        self.init_std = init_std
         self.standardize = standardize
         self.resample_to = resample_to
         self.on_tr_mismatch = on_tr_mismatch
@@ -257,7 +258,7 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
         """The pretrained embedder, whose sizes and standardisation hold from here on."""
         self.check_options()
         self.__dict__.pop("trained_on_", None)  # not known of arrays
-        source = self._source()
+        source = pretrained_embedder(self.pretrained)
         self.__dict__.pop("_config", None)
         self._source_config = None if source is None else dict(source._config)
         if source is not None and source.standardize != self.standardize:
@@ -291,14 +292,14 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
         with seeded(seed, device):
             module = self._build(config)
             if source is not None:
-                self._start(module, source)
+                start_from(module, source, self.mode)
             target = torch.as_tensor(self._prepare_target(task.y, learned))
             learner, signals = self._learner(module, X, device)
             trials = trials_of(signals, None, None, device)
             options: dict[str, Any] = {
                 "batch_size": self.batch_size, "device": device, "buffer_bytes": self.buffer_bytes
             }  # fmt: skip
-            augment = _RegionDropout(self.region_dropout) if self.region_dropout and learner is module else None
+            augment = RegionDropout(self.region_dropout) if self.region_dropout and learner is module else None
             batches = Batches(
                 trials, target, learned, **options, generator=torch.Generator().manual_seed(seed), augment=augment,
                 rank=process.rank, world=process.world,
@@ -342,24 +343,6 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
     def _build(self, config: Mapping[str, Any]) -> nn.Module:
         return self._module_class(**config)
 
-    def _start(self, module: nn.Module, source: BrainMAEEmbedder) -> None:
-        """Put the pretrained weights into a module; what depends on the volumes of a segment may be new."""
-        state, own = source.module_.state_dict(), module.state_dict()
-        others = [name for name in state if name in own and state[name].shape != own[name].shape]
-        if strangers := [name for name in others if name not in LearnedBrainMAE.OF_THE_RATE]:
-            raise UsageError(f"the pretrained weights do not fit this network: {strangers[0]} differs")
-        if others and self.mode == "probe":
-            raise UsageError(
-                "on_tr_mismatch='reinit' begins anew with the layer that reads segments, which mode='probe' would "
-                "never train; give mode='full', or 'resample'"
-            )
-        kept = {name: value for name, value in state.items() if name in own and name not in others}
-        module.load_state_dict({name: kept.get(name, value) for name, value in own.items()})
-        if others:
-            logger.info("the layer that reads segments is new: a segment has %d volumes now", module.samples)
-        if self.mode == "frozen_embedding":
-            module.region_embedding.requires_grad_(False)
-
     def _learner(self, module: nn.Module, X: Any, device: torch.device) -> tuple[nn.Module, Any]:
         """What is trained, and on what: the network on runs, or its head on what the frozen network makes of them."""
         if self.mode != "probe":
@@ -372,7 +355,7 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
             for start in range(0, int(X.shape[0]), self.batch_size):
                 batch = torch.from_numpy(np.array(X[start : start + self.batch_size])).to(device)
                 found.append(module.window_means(batch).float().cpu().numpy())  # type: ignore[operator]
-        return _Head(module), np.concatenate(found)
+        return Head(module), np.concatenate(found)
 
     def _settings(self, seed: int, checkpoint: Path | None) -> TrainingSettings:
         return TrainingSettings(
@@ -403,26 +386,6 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
             "software": software(self._module_class),
             "seed": None if self.random_state is None else seed,
         }
-
-    def _source(self) -> BrainMAEEmbedder | None:
-        """The pretrained embedder, read from its folder where it is one."""
-        given = self.pretrained.estimator if isinstance(self.pretrained, FrozenEstimator) else self.pretrained
-        if given is None:
-            return None
-        if isinstance(given, str | PathLike):
-            return BrainMAEEmbedder.from_pretrained(given, device="cpu")
-        if not isinstance(given, BrainMAEEmbedder):
-            raise UsageError(
-                f"pretrained must be a fitted BrainMAEEmbedder or the folder of one, got {type(given).__name__}"
-            )
-        try:
-            check_is_fitted(given)
-        except NotFittedError as error:
-            raise UsageError(
-                "the pretrained embedder is not fitted; scikit-learn's clone unfits estimators among the parameters: "
-                "wrap it in sklearn.frozen.FrozenEstimator, or give the folder that save_pretrained wrote"
-            ) from error
-        return given
 
     # -- what comes out -----------------------------------------------------------------------------------------------
 
@@ -476,7 +439,7 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
     def _storable_params(self) -> dict[str, Any]:
         # what was the pretrained one's is its own now, and a probe is nothing without it
         params = super()._storable_params()
-        config = {name: self._config[name] for name in SIZES if name in params}
+        config = {name: self._config[name] for name in SIZES if name in params and name in self._config}
         mode = "full" if self.mode == "probe" else self.mode
         stands_in_spec = {} if self.spec_ is None else {"t_r": None, "sfreq": None}
         return params | config | stands_in_spec | {"pretrained": None, "mode": mode}
@@ -512,55 +475,3 @@ class BrainMAEPredictor(Insight, TakesRuns, LearnedStorage, TransformerMixin, Ba
             "temporal_depth": 1, "drop_prob": 0.0, "standardize": None, "max_epochs": 40, "batch_size": 512,
             "lr": 0.02, "validation": None, "sfreq": 128.0, "random_state": 0, "device": "cpu",
         }  # fmt: skip
-
-
-class _Head(nn.Module):
-    """The head of a network, which reads what `window_means` gives.
-
-    Parameters
-    ----------
-    module : LearnedBrainMAE
-        Whose head is trained, in place.
-    """
-
-    def __init__(self, module: Any):
-        super().__init__()
-        self.head_norm, self.final_layer = module.head_norm, module.final_layer
-
-    def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Mean of the windows' answers, by their segments: (n, n_windows, emb_size + 1) -> (n, n_outputs)."""
-        means, number = windows[..., :-1], windows[..., -1:]
-        return (self.final_layer(self.head_norm(means)) * number).sum(dim=1) / number.sum(dim=1)
-
-
-class _RegionDropout:
-    """Regions that runs lack in a training step: an augmentation of `Batches`.
-
-    Parameters
-    ----------
-    share : float
-        Of the regions, from 0 to below 1.
-    """
-
-    def __init__(self, share: float):
-        self.share = share
-
-    def __call__(self, X: torch.Tensor, y: Any) -> tuple[torch.Tensor, Any]:
-        """Some regions as NaN, which is what is not measured."""
-        n_runs, n_regions = X.shape[:2]
-        n_dropped = int(self.share * n_regions)
-        dropped = torch.rand(n_runs, n_regions).argsort(dim=1) < n_dropped
-        lacking = dropped.to(X.device) & ~_all_missing(X, dropped.to(X.device))[:, None]
-        return X.masked_fill(lacking[:, :, None], torch.nan), y
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing: it draws from torch's own generator, whose state is kept with the training."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing."""
-
-
-def _all_missing(X: torch.Tensor, dropped: torch.Tensor) -> torch.Tensor:
-    """Runs that would have no region left, for they lack others anyway."""
-    return (X.isnan().all(dim=2) | dropped).all(dim=1)

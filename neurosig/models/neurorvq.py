@@ -14,17 +14,19 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.channel_names import listed
-from neurosig.core.errors import InputError, UsageError
-from neurosig.core.joined_epochs import epochs_in
+from neurosig.core.errors import StorageError, UsageError
+from neurosig.core.hub import local_folder
 from neurosig.core.nested_options import NestedOptions
 from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.core.signals import SignalSpec
 from neurosig.core.trained_on import note_source
 from neurosig.models.classifier_storage import ClassifierStorage
+from neurosig.models.dataset_input import as_fitted_on, opened
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.neurorvq_embedder import ENCODER_OPTIONS, NOT_OF_ENCODER, NeuroRVQEmbedder, encoder_sizes
 from neurosig.models.neurorvq_encoder import NeuroRVQEncoder
+from neurosig.models.stored_estimator import estimator_in
 from neurosig.tokenizers.neurorvq import CONDITIONS, conditioning_of, settled
 from neurosig.tokenizers.neurorvq_windows import Conditioned, Conditioning
 from neurosig.training.trial_data import check_names, check_trials, known_spec
@@ -183,17 +185,18 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         return {name: value for name, value in NetClassifier().get_params(deep=False).items() if name not in _OWN}
 
     @all_or_nothing
-    def fit(self, X: Any, y: Any, *, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> Self:
         """Train the network.
 
         Parameters
         ----------
-        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+        X : array of shape (n_trials, n_channels, n_times), mne.Epochs or SignalDataset
             Trials; memory maps and Zarr arrays stay on disk.
         y : array of shape (n_trials,)
-            Labels.
+            Labels; of a `SignalDataset` its own, if not given.
         groups : array of shape (n_trials,), optional
-            Trials of one group stay on one side of the validation split.
+            Trials of one group stay on one side of the validation split. Of a `SignalDataset` these are its subjects,
+            if not given and there are several.
 
         Returns
         -------
@@ -211,8 +214,8 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         StorageError
             If the folder holds no embedder.
         """
-        if y is None:
-            raise InputError(f"{type(self).__name__} requires y to be passed, but the target y is None")
+        given = opened(X, y, groups, self.info, type(self).__name__)
+        X, y, groups = given.X, given.y, given.groups
         if self.mode not in _MODES:
             raise UsageError(f"mode must be one of {', '.join(map(repr, _MODES))}, got {self.mode!r}")
         source = self._source()
@@ -222,8 +225,10 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         if unknown := sorted(set(self.training or {}) - set(known)):
             raise UsageError(f"training may set {', '.join(sorted(known))}, got {listed(unknown)}")
         self.__dict__.pop("trained_on_", None)  # not known of arrays
+        if given.trained_on is not None:
+            self.trained_on_ = given.trained_on
         trials = check_trials(self, X, reset=True)
-        spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
+        spec, sfreq = known_spec(X, given.info, self.ch_names, self.sfreq)
         theirs = None if source is None else source._in_force()
         own = self.get_params(deep=False)
         if source is None:
@@ -274,12 +279,12 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
     def _windows(self, X: Any) -> Any:
         """Trials as the network takes them, in the unit that it divides."""
         check_is_fitted(self)
-        spec, sfreq = self.spec_, self.sfreq_
-        if spec is not None:  # rate and unit are converted
-            check_names(spec.replace(sfreq=None, unit="a.u."), X, type(self).__name__)
+        own = None if self.spec_ is None else self.spec_.replace(sfreq=None, unit="a.u.")  # both are converted
+        X, spec, sfreq = as_fitted_on(X, own, type(self).__name__)
+        check_names(own, X, type(self).__name__)
         trials = check_trials(self, X, reset=False)
-        if epochs_in(X) is not None:
-            spec, sfreq = known_spec(X, None, None, None)
+        if spec is None:  # arrays are as those fitted on
+            spec, sfreq = self.spec_, self.sfreq_
         done = self._conditioned(trials, spec, sfreq)
         return done.X if done.divisor == self._divisor else done.X * np.float32(self._divisor / done.divisor)
 
@@ -292,7 +297,7 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
         if given is None:
             return None
         if isinstance(given, str | PathLike):
-            return NeuroRVQEmbedder.from_pretrained(given, device="cpu")
+            return _read(given)
         if not isinstance(given, NeuroRVQEmbedder):
             raise UsageError(
                 f"pretrained must be a fitted NeuroRVQEmbedder or the folder of one, got {type(given).__name__}"
@@ -340,6 +345,19 @@ class NeuroRVQClassifier(NestedOptions, ClassifierStorage, ClassifierMixin, Base
             "options": {"n_filters": 4, "n_groups": 1}, "max_epochs": 8, "batch_size": 32, "lr": 0.05,
             "random_state": 0, "device": "cpu",
         }  # fmt: skip
+
+
+def _read(folder: str | PathLike) -> NeuroRVQEmbedder:
+    """The embedder of a folder; a refusal of any other says what the folder holds."""
+    place = local_folder(folder)
+    holds = estimator_in(place)
+    if holds not in (None, "NeuroRVQEmbedder"):
+        how = " (with --tokenizer and this folder)" if holds == "NeuroRVQTokenizer" else ""
+        raise StorageError(
+            f"{folder} holds a {holds}; NeuroRVQClassifier starts from a NeuroRVQEmbedder, which neurosig pretrain "
+            f"neurorvq-embedder{how} or NeuroRVQEmbedder.fit learns"
+        )
+    return NeuroRVQEmbedder.from_pretrained(place, device="cpu")
 
 
 def _as_network(source: NeuroRVQEmbedder, sizes: Mapping[str, Any], done: Conditioned, spec: Any) -> NetClassifier:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -13,10 +14,12 @@ from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.joined_epochs import joined_epochs
-from neurosig.core.log import asks_for_progress
+from neurosig.core.log import asks_for_progress, logger
 from neurosig.core.nested_options import NestedOptions
 from neurosig.core.registry import register
+from neurosig.core.signals import SignalDataset
 from neurosig.core.trained_on import note_source
+from neurosig.models.dataset_input import as_fitted_on, opened
 from neurosig.models.net_classifier import NetClassifier
 from neurosig.models.tfm_embedder import TFMEmbedder
 from neurosig.models.tfm_encoder import TFMEncoder
@@ -188,17 +191,18 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
     # -- learning -----------------------------------------------------------------------------------------------------
 
     @all_or_nothing
-    def fit(self, X: Any, y: Any, *, groups: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, *, groups: Any = None) -> Self:
         """Fit the tokenizer where there is none yet, and train the encoder on tokens.
 
         Parameters
         ----------
-        X : array of shape (n_trials, n_channels, n_times), or mne.Epochs
+        X : array of shape (n_trials, n_channels, n_times), mne.Epochs or SignalDataset
             Trials, in any unit; memory maps and Zarr arrays at 200 Hz are read in blocks.
         y : array of shape (n_trials,)
-            Their classes.
+            Their classes; of a `SignalDataset` its own, if not given.
         groups : array of shape (n_trials,), optional
-            Trials of one group stay on one side of the validation split.
+            Trials of one group stay on one side of the validation split. Of a `SignalDataset` these are its subjects,
+            if not given and there are several.
 
         Returns
         -------
@@ -214,14 +218,16 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
         ChannelError
             If there are more channels than a pretrained encoder knows.
         """
-        if y is None:
-            raise InputError("TFMClassifier requires y to be passed, but the target y is None")
+        given = opened(X, y, groups, self.info, type(self).__name__)
         self._check_params()
         self.__dict__.pop("trained_on_", None)  # not known of arrays
+        if given.trained_on is not None:
+            self.trained_on_ = given.trained_on
         source = source_of(self.pretrained, TFMClassifier)
-        X = joined_epochs(X)
-        signals = check_trials(self, X, reset=True)
-        spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq)
+        y, groups = given.y, given.groups
+        trials = joined_epochs(given.X)
+        signals = check_trials(self, trials, reset=True)
+        spec, sfreq = known_spec(trials, given.info, self.ch_names, self.sfreq)
         if spec is not None and spec.n_channels != signals.shape[1]:
             raise ChannelError(f"{spec.n_channels} channels are named, the signals have {signals.shape[1]}")
         if _num_samples(y) != signals.shape[0]:
@@ -232,15 +238,24 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
         if source is None:
             params = {name: getattr(self, name) for name in _SHARED} | {"random_state": self.seed_}
             self.tokenizer_ = TFMTokenizer(**{**params, **(self.tokenizer_params or {})})
-            self.tokenizer_.fit(X, groups=groups)
+            self.tokenizer_.fit(X if isinstance(X, SignalDataset) else trials, groups=groups)
         else:
             self.tokenizer_ = source if isinstance(source, TFMTokenizer) else source.tokenizer_
+            by_name = isinstance(self.pretrained, str | os.PathLike)
+            bare = by_name and isinstance(source, TFMTokenizer) and self.encoder == "TFMEncoder"
+            if bare and not self.mtp_epochs:
+                logger.warning(
+                    "TFMClassifier: %s holds a tokenizer alone: the encoder starts at random and learns from these "
+                    "trials only; a TFMEmbedder (neurosig pretrain tfm-encoder) has learned before, and "
+                    "mtp_epochs learns from the trials without labels first",
+                    self.pretrained,
+                )
             if sfreq is None:  # not that of the tokenizer's training, which these signals need not have
                 raise UsageError(
                     "TFMClassifier needs the sampling rate of the signals: pass sfreq=... (Hz), or mne.Epochs"
                 )
         self.spec_, self.sfreq_ = spec, sfreq
-        tokens = self.tokenizer_._over_batches(X, "encode", np.int64, (signals, spec, sfreq))
+        tokens = self.tokenizer_._over_batches(trials, "encode", np.int64, (signals, spec, sfreq))
         self.n_frames_ = int(tokens.shape[2])
         start = self._start(None if isinstance(source, TFMTokenizer) else source, tokens)
         training = {name: getattr(self, name) for name in _TRAINING}
@@ -331,12 +346,11 @@ class TFMClassifier(NestedOptions, TFMStorage, ClassifierMixin, BaseEstimator):
     def _tokens(self, X: Any) -> np.ndarray:
         """Tokens of trials that are like those fitted on."""
         check_is_fitted(self)
-        X = joined_epochs(X)
         own = None if self.spec_ is None else self.spec_.replace(sfreq=None, unit="a.u.")  # both are converted
+        X, spec, sfreq = as_fitted_on(joined_epochs(X), own, type(self).__name__)
         check_names(own, X, type(self).__name__)
         signals = check_trials(self, X, reset=False)
-        spec, sfreq = known_spec(X, None, None, None)  # of Epochs; arrays are as those fitted on
-        if spec is None:
+        if spec is None:  # arrays are as those fitted on
             spec, sfreq = self.spec_, self.sfreq_
         tokens = self.tokenizer_._over_batches(X, "encode", np.int64, (signals, spec, sfreq))
         if tokens.shape[2] != self.n_frames_:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import StorageError, UsageError
 from neurosig.core.hub import local_folder
+from neurosig.models.stored_estimator import estimator_in
 from neurosig.models.tfm_embedder import TFMEmbedder
 from neurosig.models.tfm_encoder import TFMEncoder
 from neurosig.tokenizers.tfm import TFMTokenizer
@@ -47,6 +48,11 @@ def source_of(pretrained: Any, classifier: Any) -> Any:
         pretrained = pretrained.estimator
     if isinstance(pretrained, str | os.PathLike):
         place = local_folder(pretrained)
+        holds = estimator_in(place)
+        if holds not in (None, *(kind.__name__ for kind in (TFMTokenizer, TFMEmbedder, classifier))):
+            raise StorageError(
+                f"{pretrained} holds a {holds}; TFMClassifier starts from a TFMTokenizer, TFMEmbedder or TFMClassifier"
+            )
         for kind in (TFMTokenizer, TFMEmbedder):
             try:
                 kind._format.read_config(place)

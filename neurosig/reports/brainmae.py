@@ -263,7 +263,7 @@ def _brain(found: Reconstruction) -> Figure:
         assert found.positions is not None
         plotting.plot_markers(
             found.masked[shown], 1e3 * found.positions[shown], figure=figure, axes=(0, 0, 1, 0.86), display_mode="lzr",
-            node_size=28, node_cmap="viridis", node_vmin=min(0.0, float(found.masked[shown].min())),
+            node_size=28, node_cmap="viridis", node_vmin=0.0,  # below it there is nothing to tell apart
             node_vmax=max(0.05, float(found.masked[shown].max())), annotate=False, colorbar=True,
         )  # fmt: skip
         figure.text(0.02, 0.93, _totals(found), fontsize=FONT)

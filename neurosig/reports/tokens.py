@@ -34,6 +34,7 @@ def token_report(
     groups: Any = None,
     path: str | os.PathLike = "tokens.html",
     title: str | None = None,
+    n_there: int | None = None,
     **options: Any,
 ) -> Path:
     """Analyse the tokens of windows and write the page.
@@ -52,6 +53,8 @@ def token_report(
         The HTML file.
     title : str, optional
         What the page is of.
+    n_there : int, optional
+        Windows that there are, where X is a sample of them.
     **options
         Handed to `neurosig.tokenizers.analysis.analyse_tokens`: `codebook`, `n_motifs`, `n_permutations`,
         `random_state`.
@@ -70,10 +73,14 @@ def token_report(
     """
     from neurosig.tokenizers.analysis import analyse_tokens
 
-    return write_token_report(analyse_tokens(tokenizer, X, y, groups=groups, **options), path, title=title)
+    return write_token_report(
+        analyse_tokens(tokenizer, X, y, groups=groups, **options), path, title=title, n_there=n_there
+    )
 
 
-def write_token_report(analysis: TokenAnalysis, path: str | os.PathLike, *, title: str | None = None) -> Path:
+def write_token_report(
+    analysis: TokenAnalysis, path: str | os.PathLike, *, title: str | None = None, n_there: int | None = None
+) -> Path:
     """Write the page of an analysis that is there already.
 
     Parameters
@@ -84,6 +91,8 @@ def write_token_report(analysis: TokenAnalysis, path: str | os.PathLike, *, titl
         The HTML file.
     title : str, optional
         What the page is of.
+    n_there : int, optional
+        Windows that there are, where those analysed are a sample of them.
 
     Returns
     -------
@@ -106,7 +115,8 @@ def write_token_report(analysis: TokenAnalysis, path: str | os.PathLike, *, titl
         kind="Tokens",
         title=title or f"Tokens of {about['tokenizer']}",
         lede=f"{count(about['n_windows'], 'window')}{people}, {count(about['n_channels'], 'channel')}, "
-        f"{count(about['n_frames'], 'token')} a channel{f'; {classes}' if classes else ''}.",
+        f"{count(about['n_frames'], 'token')} a channel{f'; {classes}' if classes else ''}."
+        + ("" if n_there is None else f" A sample: {about['n_windows']} of {n_there} windows."),
         finding=_finding(analysis),
         support=_support(analysis),
         caveats=_caveats(analysis),

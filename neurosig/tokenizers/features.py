@@ -183,6 +183,7 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
             self.codes_ = self._vocabulary(self._told(signals))
         elif hasattr(self, "codes_"):
             del self.codes_
+        self._channels = self._channel_names(X)
         some = signals.subset([0]) if isinstance(signals, SignalDataset) else signals[:1]
         self._names = self._feature_names(some)
         return self
@@ -225,13 +226,26 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         Returns
         -------
         array of str
-            Such as "channel0_embedding3_mean" and "channel0_token17".
+            Such as "C3_embedding3_mean" and "C3_token17"; "channel0_token17" where channels have no names.
         """
         check_is_fitted(self)
         return np.asarray(self._names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "tokenizer_") and hasattr(self, "_names")
+
+    def _channel_names(self, X: Any) -> list[str] | None:
+        """Names of the channels that have tokens, where they are known."""
+        if isinstance(X, SignalDataset):
+            spec: SignalSpec | None = X.info
+        else:
+            spec = known_spec(X, self.info, self.ch_names, None)[0] or self.tokenizer_.spec_
+        if spec is None or spec.n_channels != self.n_features_in_:
+            return None
+        return [spec.ch_names[place] for place in self.tokenizer_._channels_kept(spec.ch_names)]
+
+    def _called(self, channel: int) -> str:
+        return f"channel{channel}" if self._channels is None else self._channels[channel]
 
     # -- the tokenizer ------------------------------------------------------------------------------------------------
 
@@ -277,7 +291,8 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
             unit = "a.u." if own.spec_ is None else own.spec_.unit
             spec = spec.replace(sfreq=spec.sfreq or own.sfreq_, unit=unit)
         if spec is None and sfreq is not None:
-            if own.sfreq_ is None or abs(sfreq - own.sfreq_) <= 1e-4 * sfreq:
+            alike = own.sfreq_ is None or abs(sfreq - own.sfreq_) <= 1e-4 * sfreq
+            if alike and (hasattr(own, "n_features_in_") or not own.n_windows_):
                 return X
             fitted = own.spec_
             if fitted is not None and fitted.n_channels == X.shape[1]:
@@ -329,8 +344,12 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         names = [axes[i] for i in order]
         if "channel" in axes and not self.per_channel:
             values, names = values.mean(axis=1), names[1:]
-        labels = ["_".join(f"{name}{i}" for name, i in zip(names, index, strict=True))
-                  for index in np.ndindex(values.shape[1:-1])]  # fmt: skip
+        labels = [
+            "_".join(
+                self._called(i) if name == "channel" else f"{name}{i}" for name, i in zip(names, index, strict=True)
+            )
+            for index in np.ndindex(values.shape[1:-1])
+        ]
         pooled = {
             "mean": lambda: {"mean": values.mean(axis=-1)},
             "mean_std": lambda: {"mean": values.mean(axis=-1), "std": values.std(axis=-1)},
@@ -387,7 +406,7 @@ class TokenFeatures(TransformerMixin, BaseEstimator):
         if self.kind != "embedding":
             books = ["".join(f"{axis}{i}_" for axis, i in name.items()) for name, _ in self._codebooks(some)]
             names += [
-                f"{f'channel{channel}_' if channel >= 0 else ''}{books[number]}token{code}"
+                f"{f'{self._called(channel)}_' if channel >= 0 else ''}{books[number]}token{code}"
                 for number, channel, code in self.codes_.tolist()
             ]
         return names

@@ -192,6 +192,10 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
         """Places of the channels that it makes use of, among these."""
         return range(len(ch_names))
 
+    def _shortest(self) -> float | None:
+        """Seconds that a window must last, where that is known."""
+        return None
+
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
         """Keyword arguments of the module for these windows, JSON-like."""
         raise NotImplementedError
@@ -310,6 +314,10 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
             np.zeros(sum(sizes)), np.arange(sum(sizes)), _people(owners, sizes), self.validation, classes=False,
             random_state=seed,
         )  # fmt: skip
+        people = _people(owners, sizes)
+        self._held_back = (
+            [] if judged is None or people is None else sorted(set(people[judged].tolist()), key=_in_order)
+        )
         train, valid = [], []
         first = 0
         for one, n in zip(collections, sizes, strict=True):
@@ -382,7 +390,9 @@ class SelfSupervisedEstimator(LearnedStorage, TransformerMixin, BaseEstimator):
             signals = X
         else:
             spec, sfreq = known_spec(X, self.info, self.ch_names, self.sfreq) if reset else (self.spec_, self.sfreq_)
-            sfreq = self.sfreq if sfreq is None else sfreq  # of several collections there is no rate of the fit
+            if not reset and self.n_windows_ and not hasattr(self, "n_features_in_"):
+                sfreq = None  # fitted on several collections: at whatever rate they were cut, arrays may be at another
+            sfreq = self.sfreq if sfreq is None else sfreq
             signals = X
         free = several or (fitted is not None and (self.any_channels or not hasattr(self, "n_features_in_")))
         if fitted is not None and not free:
@@ -430,6 +440,11 @@ def _people(owners: Sequence[Any], sizes: Sequence[int]) -> np.ndarray | None:
             for k, (one, n) in enumerate(zip(owners, sizes, strict=True))
         ]
     )
+
+
+def _in_order(name: str) -> tuple[bool, int, str]:
+    """Numbers by their size, before other names."""
+    return (not name.isdigit(), int(name) if name.isdigit() else 0, name)
 
 
 def _within(rows: np.ndarray, first: int, n: int) -> np.ndarray:

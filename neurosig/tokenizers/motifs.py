@@ -11,7 +11,8 @@ import pandas as pd
 from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.tokenizers.token_axes import Frames, check_parts, codebook_axes, take_codebook
+from neurosig.tokenizers.quality import check_tokens
+from neurosig.tokenizers.token_axes import Frames, check_parts, codebook_axes, codebook_name, take_codebook
 
 __all__ = ["Frames", "Motif", "frames_of", "motifs", "piece_spectrogram"]
 
@@ -79,6 +80,10 @@ class Motif:
     spectrogram_times: np.ndarray
     sfreq: float
     times: np.ndarray = field(init=False)
+
+    def __repr__(self) -> str:
+        book = f" of {codebook_name(self.codebook)}" if self.codebook else ""
+        return f"<Motif: token {self.code}{book}, {self.count} times in {self.n_windows} windows>"
 
     def __post_init__(self):
         object.__setattr__(self, "times", np.arange(len(self.mean)) / self.sfreq)
@@ -158,7 +163,7 @@ def motifs(
     Raises
     ------
     InputError
-        If a code does not occur, or lengths differ.
+        If a code does not occur, lengths differ, or `tokens` lie outside the vocabulary.
     UsageError
         If the codebook is not there.
 
@@ -168,6 +173,8 @@ def motifs(
     that it depends on.
     """
     where = frames_of(tokenizer)
+    if tokens is not None:
+        tokens = check_tokens(tokens, tokenizer.vocabulary_size_, tokenizer.token_axes)
     found = tokenizer.transform(X) if tokens is None else tokens
     book = dict.fromkeys(codebook_axes(tokenizer.token_axes), 0) | dict(codebook or {})
     one, labels, owners = check_parts(take_codebook(found, tokenizer, **book), y, groups)

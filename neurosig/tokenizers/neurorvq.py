@@ -102,8 +102,8 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
 
     Notes
     -----
-    Tokens are (n, scale, level, channel, patch). All patches of a window are seen together, so that the tokens of a
-    channel depend on the channels beside it. A flat channel gets tokens like any other.
+    Tokens are (window, scale, level, channel, patch). All patches of a window are seen together, so that the tokens of
+    a channel depend on the channels beside it. A flat channel gets tokens like any other.
 
     Tokens do not tell how loud a window was: `inverse_transform` takes what `statistics` gives, or the averages of
     the training. `reconstruction_report` decodes with what `statistics` gives: its errors are smaller than tokens alone
@@ -133,9 +133,9 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     (8, 2, 400)
     """
 
-    token_axes: ClassVar[tuple[str, ...]] = ("n", "scale", "level", "channel", "patch")
+    token_axes: ClassVar[tuple[str, ...]] = ("window", "scale", "level", "channel", "patch")
     beside_tokens: ClassVar[str | None] = "how loud it is: mean and standard deviation of its logarithmic amplitudes"
-    embedding_axes: ClassVar[tuple[str, ...]] = ("n", "scale", "channel", "patch", "feature")
+    embedding_axes: ClassVar[tuple[str, ...]] = ("window", "scale", "channel", "patch", "feature")
     _module_class: ClassVar[type[nn.Module]] = NeuroRVQTokenizerModule
     _loss_parts: ClassVar[tuple[str, ...]] = ("code", "amplitude", "phase", "signal")
     _nested: ClassVar[Mapping[str, str]] = {"options": "options"}
@@ -193,6 +193,10 @@ class NeuroRVQTokenizer(NestedOptions, Tokenizer):
     def _windows(self, X: Any, spec: SignalSpec | None, sfreq: float | None) -> Windows:
         done = self._conditioning()(X, spec, sfreq)
         return Windows(done.X, done.divisor, list(done.channels.positions))
+
+    def _shortest(self) -> float | None:
+        done = self._conditioning()
+        return None if self.on_short == "pad" else done.patch_size / done.sfreq
 
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
         sizes = chosen_sizes(self, _OPTIONS, max(len(one.channels) for one in collections))

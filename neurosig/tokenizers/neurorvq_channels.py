@@ -77,7 +77,8 @@ def known_channels(ch_names: Sequence[str], *, on_unknown: str = "raise") -> Kno
     if unknown and on_unknown == "raise":
         raise ChannelError(
             f"NeuroRVQ has no position for {listed(unknown)}; rename these channels to names of the 10-10 system, "
-            "leave them out, or pass on_unknown='drop'"
+            "leave them out, or pass on_unknown='drop' (neurosig tokenize: --on-unknown "
+            "drop)"
         )
     kept = tuple(i for i, row in enumerate(rows) if row is not None)
     positions = tuple(row for row in rows if row is not None)

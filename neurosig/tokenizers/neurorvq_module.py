@@ -102,7 +102,7 @@ class NeuroRVQTokenizerModule(nn.Module):
     torch.Size([3, 4, 8, 2, 5])
     """
 
-    token_axes = ("n", "scale", "level", "channel", "patch")
+    token_axes = ("window", "scale", "level", "channel", "patch")
     quantizers: Any
     amplitude_mean: torch.Tensor
     amplitude_std: torch.Tensor

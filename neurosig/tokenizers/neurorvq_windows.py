@@ -184,7 +184,10 @@ class Conditioning:
 
     def _rate(self, sfreq: float | None) -> float:
         if sfreq is None:
-            raise UsageError(f"{self.who} needs the sampling rate; pass sfreq=... (Hz), or give mne.Epochs")
+            raise UsageError(
+                f"{self.who} needs the sampling rate; pass sfreq=... (Hz), or give mne.Epochs "
+                "or a SignalDataset, which tell it"
+            )
         if abs(sfreq - self.sfreq) > 1e-4 * self.sfreq and not self.resample:
             raise UsageError(
                 f"{self.who} takes signals at {self.sfreq:g} Hz, got {sfreq:g} Hz; resample recordings before windows "

@@ -107,12 +107,15 @@ class Pretrained:
         A row a collection: channels, windows, recordings, subjects.
     failed : dict of str to str
         Recordings that could not be used, and why.
+    held_back : sequence of str
+        Subjects on whose windows it was judged, and from whom it did not learn.
     """
 
     estimator: Any
     folder: Path
     collections: pd.DataFrame
     failed: Mapping[str, str]
+    held_back: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ class PretrainedTokenizer(Pretrained):
 
     Parameters
     ----------
-    estimator, folder, collections, failed : object
+    estimator, folder, collections, failed, held_back : object
         As of `Pretrained`.
     usage : DataFrame
         `codebook_usage` of some windows.
@@ -295,6 +298,7 @@ def learn_from_recordings(
         )  # fmt: skip
         estimator.set_params(checkpoint=work / "checkpoint")
         estimator.fit(found[0] if len(found) == 1 else found)
+        held_back = estimator.__dict__.pop("_held_back", [])
         # a fit of several collections knows neither, but here all are cut alike
         estimator.sfreq_, estimator.n_times_ = sfreq, int(found[0].X.shape[2])
         estimator.trained_on_ = _whom(
@@ -305,7 +309,7 @@ def learn_from_recordings(
         estimator.save_pretrained(target, scores=scores, licence=licence)
         tables = pd.DataFrame([_described(one) for one in found])
     shutil.rmtree(work, ignore_errors=True)
-    return Pretrained(estimator, target, tables, failed)
+    return Pretrained(estimator, target, tables, failed, held_back)
 
 
 def check_request(

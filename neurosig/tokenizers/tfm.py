@@ -279,7 +279,8 @@ class TFMTokenizer(Tokenizer):
             raise UsageError(f"on_short must be 'raise' or 'pad', got {self.on_short!r}")
         if sfreq is None:
             raise UsageError(
-                f"{type(self).__name__} needs the sampling rate of the signals: pass sfreq=... (Hz), or mne.Epochs"
+                f"{type(self).__name__} needs the sampling rate of the signals: pass sfreq=... (Hz), or mne.Epochs "
+                "or a SignalDataset, which tell it"
             )
         fits = abs(sfreq - SFREQ) <= 1e-4 * SFREQ
         if not fits and not self.resample:
@@ -304,6 +305,9 @@ class TFMTokenizer(Tokenizer):
             except InputError as error:
                 raise InputError(f"{error}; on_short='pad' repeats windows until they last a second") from None
         return Windows(X, _divisor(spec) if self.normalise else 1.0)
+
+    def _shortest(self) -> float | None:
+        return None if self.on_short == "pad" else FRAME / SFREQ
 
     def _module_config(self, collections: Sequence[Windows]) -> dict[str, Any]:
         return {name: getattr(self, name) for name in _MODULE}

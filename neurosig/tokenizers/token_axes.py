@@ -22,7 +22,7 @@ __all__ = [
 
 _KNOWN = {
     3: ("window", "channel", "frame"),  # the TFM-Tokenizer
-    5: ("n", "scale", "level", "channel", "patch"),  # NeuroRVQ
+    5: ("window", "scale", "level", "channel", "patch"),  # NeuroRVQ
 }
 
 
@@ -69,7 +69,7 @@ def take_codebook(tokens: Any, axes: Any = None, **codebook: int) -> np.ndarray:
     Raises
     ------
     InputError
-        If the tokens have other axes, or are no integers.
+        If the tokens have other axes, are no integers, or lie outside the vocabulary, as far as `axes` tell it.
     UsageError
         If no codebook is chosen where there are several, or one that is not there.
 
@@ -134,6 +134,7 @@ def check_tokens_of_one(tokens: Any) -> np.ndarray:
     found = np.asarray(tokens)
     if found.dtype.kind not in "iu":
         raise InputError(f"expected tokens as integers, got {found.dtype}; a tokenizer's transform gives them")
+    _refuse_negative(found)
     if found.ndim != 3 or not found.size:
         more = "; take_codebook(tokens, scale=0, level=0) chooses a codebook" if found.ndim > 3 else ""
         raise InputError(f"expected tokens of shape (n, n_channels, n_frames), got {found.shape}{more}")
@@ -161,10 +162,19 @@ def check_parts(tokens: Any, y: Any, groups: Any) -> tuple[np.ndarray, np.ndarra
     return found, rest[0], rest[1]
 
 
+def _refuse_negative(tokens: np.ndarray) -> None:
+    if tokens.size and tokens.min() < 0:
+        raise InputError(f"expected tokens from 0 on, got {int(tokens.min())}: a tokenizer gives no such number")
+
+
 def _named(tokens: Any, axes: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     found = np.asarray(tokens)
     if found.dtype.kind not in "iu":
         raise InputError(f"expected tokens as integers, got {found.dtype}; a tokenizer's transform gives them")
+    _refuse_negative(found)
+    size = getattr(axes, "vocabulary_size_", None)
+    if size is not None and found.size and found.max() >= size:
+        raise InputError(f"expected tokens from 0 to {size - 1}, got {int(found.max())}: they are another tokenizer's")
     if axes is None:
         if found.ndim not in _KNOWN:
             raise InputError(f"expected tokens of three or five axes, got shape {found.shape}; name others by axes=...")

@@ -43,7 +43,9 @@ class StoreFacts:
     step: float
 
     def __post_init__(self):
-        object.__setattr__(self, "token_axes", tuple(self.token_axes))
+        axes = tuple(self.token_axes)
+        # the first stores of NeuroRVQ called windows so
+        object.__setattr__(self, "token_axes", ("window", *axes[1:]) if axes[:1] == ("n",) else axes)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["HeldRecording", "named_sources", "person_of", "whom", "whose_content"]
 
 _PIECE = 1 << 20  # samples hashed at once
+_ADVICE = "give their names instead, {names} --data {folder}, or a folder for each, or the files themselves"
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def _dataset(item: str | PathLike, data: str | Path | None) -> Any:
     if text in list_manifests() or path.suffix.lower() in (".yml", ".yaml"):
         return read_manifest(text, data=data)
     if path.is_dir() and path.suffix != ".zarr":
-        return known_dataset(path)
+        return known_dataset(path, _ADVICE)
     return None if path.exists() else open_dataset(text, data=data)  # which says what is wrong with it
 
 

@@ -38,6 +38,7 @@ from neurosig.tokenizers.token_facts import (
     damaged,
     read_head,
 )
+from neurosig.tokenizers.token_files import what_is_wrong
 from neurosig.tokenizers.token_writer import TokenWriter
 
 if TYPE_CHECKING:
@@ -264,9 +265,29 @@ class TokenStore:
     def has(self, name: str, key: str) -> bool:
         """Whether the work `key` is finished under this name; what is damaged or of other work is not."""
         try:
-            return name in self and self.info(name).key == key
+            return name in self and self.info(name).key == key and self.damage(name) is None
         except StorageError:
             return False
+
+    def damage(self, name: str) -> str | None:
+        """What is wrong with the files of a recording.
+
+        Parameters
+        ----------
+        name : str
+            One of `recordings`.
+
+        Returns
+        -------
+        str or None
+            Which file is gone or was cut, or what its head lacks; None where all are as long as they were written.
+            Nothing is read but the head: bytes that were altered are told by `tokens`, `starts` and `labels`.
+        """
+        try:
+            self.info(name)
+            return what_is_wrong(self.path / name, read_head(self.path / name))
+        except StorageError as error:
+            return str(error)
 
     def sweep(self) -> None:
         """Take away what killed runs left half written; for the one process that writes."""

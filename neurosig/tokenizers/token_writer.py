@@ -11,6 +11,7 @@ import numpy as np
 
 from neurosig.core.errors import InputError
 from neurosig.tokenizers.token_facts import FORMAT, VERSION, RecordingFacts, StoreFacts
+from neurosig.tokenizers.token_files import file_sizes
 
 __all__ = ["TokenWriter"]
 
@@ -126,6 +127,7 @@ class TokenWriter:
             number = {name: place for place, name in enumerate(classes)} | {"": -1}
             self._small("labels", np.array([number[name] for name in names.tolist()], dtype=np.int32), -2)
         told = {**asdict(facts), **self.counts, "n_windows": len(starts), "classes": classes}
+        told["files"] = file_sizes(self._place)
         self._group.attrs["neurosig"] = {"format": FORMAT, "version": VERSION, **told}
 
     def _small(self, name: str, values: np.ndarray, missing: float) -> None:

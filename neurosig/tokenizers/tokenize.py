@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,7 @@ from neurosig.core.errors import ChannelError, InputError, NeurosigError, Storag
 from neurosig.core.files import digest
 from neurosig.core.hub import local_folder
 from neurosig.core.locks import exclusive
+from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.nn.state_dicts import weights_digest
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     import mne
 
 __all__ = [
-    "TokenizedRecording", "block_dataset", "channels_of", "finite_blocks", "load_tokenizer", "tokenize_recordings",
-    "tokenizer_digest",
+    "TokenizedRecording", "block_dataset", "channels_of", "dropped_channels", "finite_blocks",
+    "load_tokenizer", "tokenize_recordings", "tokenizer_digest",
 ]  # fmt: skip
 
 _WINDOW = 10.0  # seconds, where the tokenizer was fitted on nothing of one length
@@ -61,6 +63,10 @@ class TokenizedRecording:
         Signal in no window, in seconds.
     error : str
         Why it failed, in one line.
+    repaired : str
+        What was wrong with the tokens stored before, which were made again.
+    dropped : tuple of str
+        Data channels that were left out, as the tokenizer does not know them; told of what is tokenized now.
     """
 
     name: str
@@ -71,6 +77,8 @@ class TokenizedRecording:
     n_incomplete: int = 0
     seconds_left: float = 0.0
     error: str = ""
+    repaired: str = ""
+    dropped: tuple[str, ...] = ()
 
 
 def tokenize_recordings(
@@ -200,6 +208,14 @@ def tokenize_recordings(
             f"{listed(flat)}; n_flat tells of each recording how many",
             stacklevel=2,
         )
+    if repaired := {name: done[name].repaired for name in sources if done[name].repaired}:
+        first = next(iter(repaired))
+        logger.warning("stored tokens of %s were damaged, and made again (%s)", listed(repaired), repaired[first])
+    if dropped := list(dict.fromkeys(channel for name in sources for channel in done[name].dropped)):
+        logger.warning(
+            "channels that the tokenizer does not know are left out, in %d of %d recordings: %s",
+            sum(bool(done[name].dropped) for name in sources), len(sources), ", ".join(dropped),
+        )  # fmt: skip
     return [done[name] for name in sources]
 
 
@@ -326,18 +342,23 @@ def _tokenize_one(
         key = digest(told["digest"], source.reading(), getattr(source.recording, "label", None), options, length=32)
         if not overwrite and store.has(name, key):
             return _outcome(name, "skipped", store)
+        repaired = ""
         if not overwrite and name in store:
-            _refuse_another(store, name, told["digest"])
+            repaired = _damage_of(store, name, key)
+            if not repaired:
+                _refuse_another(store, name, told["digest"])
         raw = source.read()
         picks = channels_of(raw, options["picks"], tokenizer)
+        dropped = dropped_channels(raw, options["picks"], tokenizer)
         grid = window_grid(raw, store.facts.window, store.facts.step, skip_bad=options["skip_bad"])
         if not len(grid.starts):
             why = "every window touches a bad span" if grid.n_bad else f"it lasts {raw.n_times / grid.sfreq:.2f} s"
             raise InputError(f"no window of {store.facts.window:g} s is in the recording: {why}")
         labels = window_labels(raw, grid, getattr(source.recording, "label", None))
+        ch_names = tuple(raw.ch_names[pick] for pick in picks if raw.ch_names[pick] not in dropped)
         facts = RecordingFacts(
-            source.subject, source.session, source.run, tuple(raw.ch_names[pick] for pick in picks), grid.sfreq, told,
-            key, n_incomplete=grid.n_incomplete, seconds_left=grid.seconds_left,
+            source.subject, source.session, source.run, ch_names, grid.sfreq, told, key,
+            n_incomplete=grid.n_incomplete, seconds_left=grid.seconds_left,
         )  # fmt: skip
         blocks = finite_blocks(raw, grid, picks, options["on_nan"], block_bytes)
         n_windows = n_flat = 0
@@ -348,7 +369,7 @@ def _tokenize_one(
                 writer.append(tokens, grid.starts[numbers] / grid.sfreq, None if labels is None else labels[numbers])
                 n_windows += len(numbers)
             writer.counts |= {"n_bad": grid.n_bad + len(grid.starts) - n_windows, "n_flat": n_flat}
-        return _outcome(name, "tokenized", store)
+        return _outcome(name, "tokenized", store, repaired=repaired, dropped=dropped)
     except MemoryError:
         return TokenizedRecording(name, "failed", error="not enough memory; use fewer jobs or a smaller batch_size")
     except NeurosigError as error:
@@ -372,11 +393,27 @@ def _counted(
         pass
 
 
-def _outcome(name: str, state: str, store: TokenStore) -> TokenizedRecording:
+def _outcome(name: str, state: str, store: TokenStore, **more: Any) -> TokenizedRecording:
     facts = store.info(name)
     return TokenizedRecording(
-        name, state, facts.n_windows, facts.n_bad, facts.n_flat, facts.n_incomplete, facts.seconds_left
+        name, state, facts.n_windows, facts.n_bad, facts.n_flat, facts.n_incomplete, facts.seconds_left, **more
     )
+
+
+def _damage_of(store: TokenStore, name: str, key: str) -> str:
+    """What is wrong with what is stored of this very work; nothing of what is whole, or of other work."""
+    with contextlib.suppress(StorageError):
+        if store.info(name).key != key:
+            return ""
+    return store.damage(name) or ""
+
+
+def dropped_channels(raw: mne.io.BaseRaw, picks: Sequence[str] | None, tokenizer: Any) -> tuple[str, ...]:
+    """Channels of a recording that a tokenizer leaves out, as it does not know them; see `channels_of`."""
+    wanted = _fitted_channels(tokenizer) if picks is None else picks
+    names = [raw.ch_names[pick] for pick in channels_of(raw, wanted)]
+    kept = set(tokenizer._channels_kept(names))
+    return tuple(name for place, name in enumerate(names) if place not in kept)
 
 
 def _refuse_another(store: TokenStore, name: str, content: str) -> None:

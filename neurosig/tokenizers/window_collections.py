@@ -23,7 +23,7 @@ from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.preprocessing.resampling import fourier_resample
 from neurosig.tokenizers.token_sources import person_of, whose_content
-from neurosig.tokenizers.tokenize import channels_of, finite_blocks
+from neurosig.tokenizers.tokenize import channels_of, dropped_channels, finite_blocks
 from neurosig.tokenizers.window_grid import BLOCK_BYTES, WindowGrid, window_grid
 
 __all__ = ["collect_windows"]
@@ -175,6 +175,7 @@ def _look(
     specs: dict[Any, SignalSpec] = {}
     failed: dict[str, str] = {}
     errors: list[Exception] = []
+    dropped: dict[str, None] = {}
     for name, source in progress_bar(list(sources.items()), desc="looking", unit="recording", show=progress):
         try:
             raw = source.read()
@@ -186,6 +187,7 @@ def _look(
             spec = _spec(raw, chosen)
             if wanted.estimator is not None:
                 _try(raw, chosen, grid, spec, wanted)
+                dropped |= dict.fromkeys(dropped_channels(raw, wanted.picks, wanted.estimator))
             content = digest(whose_content(source)["digest"], source.reading())
         except (InputError, StorageError, UsageError) as error:
             failed[name] = " ".join(str(error).split())
@@ -195,6 +197,8 @@ def _look(
         key = (spec.modality, spec.ch_names)
         specs.setdefault(key, spec)
         plans.setdefault(key, []).append(_Planned(name, source, len(grid.starts), content))
+    if dropped:
+        logger.warning("channels that it does not know are left out: %s", ", ".join(dropped))
     if not plans:
         if errors and all(isinstance(error, UsageError) for error in errors):
             raise errors[0]  # a wrong option, not wrong recordings

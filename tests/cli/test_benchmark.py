@@ -155,6 +155,9 @@ def test_what_is_next(results):
     assert _next(found, "neurosig", []).endswith("train --pipeline 'my own/ts.yml' --out model/")
     assert "--evaluation cross_subject" in _next(results({"TS+LR": 0.7}), "neurosig", read_as)
     assert "nothing here does better than guessing" in _next(results({"Chance": 0.5, "TS+LR": 0.4}), "neurosig", [])
+    blind = results({"Chance": 0.5, "FC+LR": 0.4})
+    blind.meta["datasets"][0]["modality"] = "fmri"
+    assert "--tmin" not in (said := _next(blind, "neurosig", [])) and "--confounds" in said
     assert "compare pipelines that look at the signals" in _next(results({"Chance": 0.5}), "neurosig", [])
 
 

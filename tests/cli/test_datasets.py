@@ -18,7 +18,8 @@ def test_list(cli):
 def test_list_here_needs_no_download(cli, monkeypatch):
     monkeypatch.delenv("NEUROSIG_DATA", raising=False)
     answer = json.loads(cli("datasets", "list", "--here", "--json").stdout)
-    assert [item["name"] for item in answer["datasets"]] == ["simulated-imagery", "simulated-p300", "simulated-ssvep"]
+    names = ["simulated-fmri", "simulated-imagery", "simulated-p300", "simulated-ssvep"]
+    assert [item["name"] for item in answer["datasets"]] == names
 
 
 def test_show(cli):

@@ -61,3 +61,9 @@ def test_a_table_on_its_side_is_one_line_and_exit_1(cli, tmp_path):
     assert "Traceback" not in done.stderr
     done = cli("inspect", tmp_path / "side.npy", "--t-r", "2", "--orientation", "rows_are_regions")
     assert done.returncode == 0, done.stderr
+
+
+def test_of_a_folder_of_runs_one_is_named(cli, table):
+    done = cli("inspect", table.parent)
+    assert done.returncode == 2
+    assert f"is a folder of fMRI; inspect one run of it, such as {table}" in done.stderr

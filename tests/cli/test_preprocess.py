@@ -269,3 +269,9 @@ def test_a_missing_file_and_a_missing_folder_for_results(cli, trials, tmp_path):
     assert done.returncode == 1 and "is a file, not a folder" in done.stderr
     done = cli("preprocess", trials)
     assert done.returncode == 2 and "--out" in done.stderr
+
+
+def test_a_dataset_of_fmri_is_refused_in_one_line(cli, tmp_path):
+    done = cli("preprocess", "--dataset", "simulated-fmri", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: simulated-fmri is fMRI, and recordings of EEG or MEG are expected here")

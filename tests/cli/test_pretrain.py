@@ -45,6 +45,8 @@ def test_a_tokenizer_is_learned_stored_and_told_of(cli, recordings, tmp_path):
     assert "learned from 20 windows of 2 s" in done.stdout
     assert "15 windows, 3 channels, 3 recordings of 3 subjects" in done.stdout
     assert "5 windows, 2 channels, 1 recordings of 1 subject" in done.stdout
+    (held,) = re.findall(r"held back to judge it: subjects? (.+)\n", done.stdout)
+    assert set(held.split(", ")) < {"1", "2", "3", "9"}
     assert re.search(r"epoch +train_loss +valid_loss", done.stdout) and "kept" in done.stdout
     assert re.search(r"level +codes used +perplexity", done.stdout) and "of 16" in done.stdout
     assert re.search(r"delta +\d\.\d{3} +-?\d\.\d{3}", done.stdout)
@@ -58,7 +60,8 @@ def test_a_tokenizer_is_learned_stored_and_told_of(cli, recordings, tmp_path):
     tokenizer = load_tokenizer(tmp_path / "out")
     assert isinstance(tokenizer, TFMTokenizer) and tokenizer.n_codes == 16 and tokenizer.validation == 0.34
     again = cli("pretrain", "tfm", recordings, "--out", "out", *TINY)
-    assert again.returncode == 1 and "holds a tokenizer already" in again.stderr and not again.stdout
+    assert again.returncode == 1 and "holds a tokenizer already (TFMTokenizer): --overwrite" in again.stderr
+    assert not again.stdout
 
 
 def test_json_is_one_object_alone_on_stdout(cli, recordings, tmp_path):
@@ -80,6 +83,7 @@ def test_json_is_one_object_alone_on_stdout(cli, recordings, tmp_path):
             2,
             "no system 'nothing' to pretrain; there are tfm, neurorvq, neurorvq-embedder, tfm-encoder",
         ),
+        (["tfm", "x", "-o", "out", "--window", "0.3"], 2, "a token takes 1 s; give --window 1 or more"),
         (["tfm", "x", "-o", "out", "--size", "huge"], 2, "tfm has no size 'huge'"),
         (["tfm", "x", "-o", "out", "-t", "tok"], 2, "tfm is a tokenizer itself: leave --tokenizer out"),
         (["tfm-encoder", "x", "-o", "out"], 2, "say which, --tokenizer FOLDER"),
@@ -114,7 +118,7 @@ def test_a_network_on_tokens_is_learned_from_the_same_recordings(cli, recordings
     learned = TFMEmbedder.from_pretrained(tmp_path / "enc", device="cpu")
     assert learned.transform(X).shape == (8, 16) and learned.module_.encoder.max_chans == 16
     again = cli(*call, *options)
-    assert again.returncode == 1 and "holds a TFM embedder already" in again.stderr and not again.stdout
+    assert again.returncode == 1 and "holds a network already (TFMEmbedder)" in again.stderr and not again.stdout
     other = cli("pretrain", "neurorvq-embedder", recordings, "-t", "tok", "-o", "other")
     assert other.returncode == 2 and "tokens of a NeuroRVQTokenizer, got a TFMTokenizer" in other.stderr
     assert not (tmp_path / "other").exists()

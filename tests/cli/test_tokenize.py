@@ -91,6 +91,7 @@ def test_a_dataset_by_name(cli, tokenizer, tmp_path):
         (["recordings", "-o", "out", "--on-unknown", "drop"], 2, "--on-unknown means nothing to a TFMTokenizer"),
         (["recordings", "-o", "out", "--batch", "0"], 2, "--batch must be 1 or more"),
         (["recordings", "-o", "out", "--jobs", "0"], 2, "n_jobs must be"),
+        (["recordings", "-o", "out", "--window", "0.3"], 2, "a token takes 1 s; give --window 1 or more"),
         (["recordings", "-o", "out", "--step", "-1"], 2, "step must be a time above 0 in seconds"),
     ],
 )
@@ -112,5 +113,6 @@ def test_a_page_on_a_sample(cli, tokenizer, recordings, tmp_path):
     assert json.loads(done.stdout)["report"] == "tokens.html"
     page = (tmp_path / "tokens.html").read_text()
     assert "Tokens of 2 recordings" in page and "10 windows of 2 people" in page
+    assert "A sample: 10 of 10 windows." in page
     refused = cli("tokenize", recordings, "-t", tokenizer, "-o", "tokens", "--report", tmp_path)
     assert refused.returncode == 2 and "--report names the HTML file to write" in refused.stderr

@@ -62,6 +62,17 @@ def test_the_score_is_of_people_left_out(model):
     assert "nilearn" in model.card["versions"]
 
 
+def test_the_bound_of_chance_is_that_of_all_who_were_tested(model):
+    """Five folds of four people each: what guessing reaches in one of them says little of their mean."""
+    from neurosig.evaluation.metrics import chance_level
+
+    (score,) = model.card["scores"]
+    one, every = chance_level({"off": 2, "on": 2}, "roc_auc"), chance_level({"off": 10, "on": 10}, "roc_auc")
+    assert one.upper == 1.0
+    assert score["chance_upper"] == pytest.approx(0.5 + (one.upper - 0.5) / np.sqrt(5))
+    assert every.upper - 0.02 < score["chance_upper"] < 0.75
+
+
 def test_folds_over_sites_and_those_that_cannot_be(pipeline, tmp_path):
     path = write(tmp_path / "people.npz", ["on", "off"] * 4, 1, site=np.array(["A", "A", "B", "B"] * 2))
     trained = train(open_dataset(path), pipeline, folds="site", show_progress=False)

@@ -141,6 +141,8 @@ def test_grayordinates_need_an_atlas_of_their_mesh(tmp_path, series):
     path = surfaces.dtseries(tmp_path / "rest.dtseries.nii", series, surfaces.brain_models())
     with pytest.raises(UsageError, match="28 grayordinates; pass atlas="):
         read_cifti(path)
+    with pytest.raises(UsageError, match=r"is a \.dlabel\.nii file, which labels grayordinates; got 'power'"):
+        read_cifti(path, atlas="power")
     other = BrainModelAxis.from_surface(range(40), 40, name="CortexLeft")
     wrong = surfaces.dlabel(tmp_path / "other.dlabel.nii", np.ones(40), TABLE, other)
     with pytest.raises(InputError, match=r"30 vertices in CIFTI_STRUCTURE_CORTEX_LEFT, other\.dlabel\.nii 40"):

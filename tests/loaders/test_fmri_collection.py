@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from neurosig.core.errors import InputError
+from neurosig.core.errors import InputError, UsageError
 from neurosig.loaders.fmri_collection import is_collection, read_collection
 
 
@@ -91,8 +91,8 @@ def test_what_is_a_collection(write, tmp_path):
         ({"y": np.array([0, 1, 2])}, "positions in 'class_names' \\(0 to 1\\)"),
         ({"y": np.array([0, 1])}, "one label for each of 3 runs"),
         ({"file_id": np.array(["a", "b"])}, "one subject for each of 3 runs"),
-        ({"tr": np.array([2000.0, 2000.0, 3000.0])}, "it is in milliseconds: pass t_r in seconds"),
-        ({"tr": np.array([2.0, 0.0, 3.0])}, "must be above 0 seconds"),
+        ({"tr": np.array([2000.0, 2000.0, 3000.0])}, r"milliseconds\? Then t_r=2; pass t_r=seconds"),
+        ({"tr": np.array([2.0, 0.0, 3.0])}, "a positive number, got 0.0; pass t_r=seconds"),
         ({"tr": np.array([2.0, 3.0])}, "one for each of 3 runs, got 2"),
         ({"region_names": np.array(["a", "b"])}, "one name for each of 4 regions, got 2"),
     ],
@@ -107,6 +107,14 @@ def test_another_repetition_time_is_not_overruled_silently(write):
         read_collection(write()[0], t_r=2.5)
     assert read_collection(write("no.npz", tr=None)[0], t_r=2.5).t_r.tolist() == [2.5] * 3
     assert read_collection(write("no.npz", tr=None)[0]).t_r is None
+
+
+def test_a_repetition_time_that_is_none_is_settled_by_the_caller(write):
+    path = write(tr=np.array([2000.0, 2000.0, 2000.0]))[0]
+    with pytest.warns(UserWarning, match=r"t_r=2 s is used as you said, the file says 2000 s"):
+        assert read_collection(path, t_r=2.0).t_r.tolist() == [2.0] * 3
+    with pytest.raises(UsageError, match="milliseconds"):
+        read_collection(write("no.npz", tr=None)[0], t_r=2000.0)
 
 
 def test_a_damaged_file(write, tmp_path):

@@ -194,6 +194,30 @@ def test_a_region_of_zeros_was_not_measured_and_a_constant_one_is_zero(volumes, 
     assert (run.data[1] == 0).all() and "one value throughout: right" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "cleaning",
+    [{"high_pass": 0.02}, {"low_pass": 0.1}, {"confounds": 3}, {"detrend": True, "sample_mask": np.arange(25)}],
+)
+@pytest.mark.parametrize("standardize", ["zscore_sample", "psc"])
+def test_a_constant_region_stays_zero_whatever_is_cleaned(volumes, labels_image, three, cleaning, standardize):
+    """Regression and filters leave rounding errors of it, which scaled to unit variance would pass for a signal."""
+    data = volumes(30).get_fdata()
+    data[np.asarray(labels_image.dataobj) == 7] = 1000.0
+    if "confounds" in cleaning:
+        cleaning = {"confounds": np.random.default_rng(0).standard_normal((30, cleaning["confounds"]))}
+    run = read_nifti(volumes(data=data), three, standardize=standardize, **cleaning)
+    assert run.provenance["constant"] == ["right"] and (run.data[1] == 0).all()
+    assert run.data[0].std() > 0.1
+
+
+def test_a_region_that_is_constant_in_the_kept_volumes_is_told(volumes, labels_image, three):
+    data = volumes(20).get_fdata()
+    data[np.asarray(labels_image.dataobj) == 7] = 50.0
+    data[np.asarray(labels_image.dataobj) == 7, 3] = 60.0
+    run = read_nifti(volumes(data=data), three, sample_mask=np.arange(20) != 3)
+    assert run.provenance["constant"] == ["right"] and (run.data[1] == 0).all()
+
+
 def test_a_mask_takes_voxels_away(volumes, labels_image, three):
     image = volumes(10)
     inside = np.zeros((10, 11, 9), "u1")

@@ -97,6 +97,7 @@ def test_shipped_names():
         "muse-auditory-p300",
         "muse-ssaep",
         "bci2-selfpaced",
+        "simulated-fmri",
         "simulated-imagery",
         "simulated-p300",
         "simulated-ssvep",

@@ -282,3 +282,56 @@ def test_moabb_is_told_of_no_fmri(clinic, monkeypatch):
 
     with pytest.raises(UsageError, match="clinic is fMRI"):
         register(opened(clinic))
+
+
+SIMULATED = """\
+name: made
+title: made
+modality: fmri
+source: {simulated: {kind: fmri, n_subjects: 6, n_sites: 2, n_times: [20, 30], n_regions: 10, random_state: 3}}
+events: [control, patient]
+"""
+
+
+def test_simulated_runs_by_name(tmp_path):
+    from neurosig.loaders.simulated import simulate_fmri
+
+    (tmp_path / "made.yml").write_text(SIMULATED)
+    manifest = read_manifest(tmp_path / "made.yml")
+    made, direct = manifest.load(), simulate_fmri(6, n_sites=2, n_times=[20, 30], n_regions=10, random_state=3)
+    for run, expected in zip(made.X, direct.X, strict=True):
+        np.testing.assert_array_equal(run, expected)
+    assert (made.name, made.y.tolist()) == ("made", direct.y.tolist())
+    assert set(made.truth["subjects"]) == set(manifest.subject_list)
+    one = manifest.load(subjects=["2", "3"])
+    np.testing.assert_array_equal(one.X[1], direct.X[2])
+    scored = manifest.replace(fmri={"labels": "score"}).load()
+    np.testing.assert_array_equal(scored.y, direct.metadata["score"])
+    patients = manifest.replace(events=["patient"]).load()
+    assert set(patients.y) == {"patient"} and len(patients) == 3
+    assert manifest.unlabelled().load().y is None
+    assert manifest.identity() != manifest.replace(subjects=["1"]).identity()
+
+
+def test_of_simulated_runs_nothing_is_read(tmp_path):
+    (tmp_path / "made.yml").write_text(SIMULATED)
+    manifest = read_manifest(tmp_path / "made.yml")
+    with pytest.raises(UsageError, match="high_pass says how files are read, and made is simulated"):
+        manifest.replace(fmri={"high_pass": 0.01})
+    with pytest.raises(UsageError, match=r"of which \.simulations\(\) gives nothing"):
+        list(manifest.simulations())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("n_sites", "n_site", "n_site.*did you mean n_sites"),
+        ("modality: fmri", "modality: eeg", "state modality: fmri"),
+        ("kind: fmri", "kind: imagery", "n_sites|n_times"),
+        ("events:", "processing: {tmin: 0, tmax: 1}\nevents:", "leave 'processing' out"),
+    ],
+)
+def test_mistakes_in_a_simulated_manifest(tmp_path, old, new, message):
+    (tmp_path / "made.yml").write_text(SIMULATED.replace(old, new))
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(tmp_path / "made.yml")

@@ -257,7 +257,8 @@ class TestRegression:
     def test_targets_are_standardised_by_those_trained_on(self):
         data = labelled(16)
         y = np.where(data.y == "slow", 60.0, 20.0) + np.arange(16) % 3
-        options = {**SIZES, **SHARED, "lr": 5e-3, "batch_size": 8}
+        # of sixteen runs a small start generalises better
+        options = {**SIZES, **SHARED, "lr": 5e-3, "batch_size": 8, "init_std": 0.02}
         model = BrainMAERegressor(**options, max_epochs=20, validation=None).fit(data, y)
         assert model.target_mean_ == pytest.approx(y.mean())
         assert model.target_sd_ == pytest.approx(y.std())

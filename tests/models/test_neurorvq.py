@@ -366,3 +366,26 @@ def test_all_patches_may_be_read_side_by_side(embedder):
 def test_what_does_not_fit_is_refused(options, error, message):
     with pytest.raises(error, match=message):
         _classifier(**options).fit(_windows(), np.arange(12) % 2)
+
+
+def test_a_classifier_takes_a_dataset_with_its_labels():
+    X, y = _windows(), np.arange(12) % 2
+    people = pd.DataFrame({"subject": [str(i // 4) for i in range(12)], "session": "0", "run": "0"})
+    told = SignalSpec("eeg", tuple(NAMES), sfreq=200.0, unit="V")
+    dataset = SignalDataset(X * np.float32(1e-6), y, people, told, name="mine")
+    bare = {"unit": None, "sfreq": None, "ch_names": None, "validation": 0.4}
+    given = _classifier(**bare).fit(dataset)
+    same = _classifier(validation=0.4).fit(X, y, groups=people["subject"])
+    np.testing.assert_allclose(given.predict_proba(dataset), same.predict_proba(X), atol=1e-4)
+    assert given.trained_on_["dataset"] == "mine" and given.classes_.tolist() == [0, 1]
+    other = SignalDataset(X, None, people, told.replace(ch_names=("C3", "Cz", "Pz")))
+    with pytest.raises(ChannelError, match="fitted on"):
+        given.predict(other)
+    with pytest.raises(InputError, match="the dataset holds none"):
+        _classifier(**bare).fit(SignalDataset(X, None, people, told))
+
+
+def test_a_folder_of_something_else_is_named(tokenizer, tmp_path):
+    folder = tokenizer.save_pretrained(tmp_path / "tokenizer")
+    with pytest.raises(StorageError, match=r"holds a NeuroRVQTokenizer; .* pretrain neurorvq-embedder \(with --token"):
+        _classifier(folder).fit(_windows(), np.arange(12) % 2)

@@ -3,6 +3,7 @@
 import lives
 import mne
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import zarr
@@ -12,12 +13,13 @@ from sklearn.model_selection import cross_val_score
 from torch.nn import functional
 
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
+from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.core.trained_on import as_trained_on, layers_of
 from neurosig.models import TFMBIOT, NetClassifier, TFMClassifier, TFMEncoder, TFMLaBraM
 from neurosig.models.tfm_losses import TokenClassLoss
 from neurosig.models.tfm_mtp import learn_masked_tokens
 from neurosig.nn.losses import focal_loss
-from neurosig.tokenizers import TFMTokenizer, TFMTokenizerModule
+from neurosig.tokenizers import NeuroRVQTokenizer, TFMTokenizer, TFMTokenizerModule
 from neurosig.training.checkpoint import Checkpoint
 
 torch.set_num_threads(1)
@@ -521,3 +523,35 @@ def test_net_classifier_takes_the_encoder_on_tokens():
     with torch.no_grad():
         wanted = net.module_(torch.from_numpy(tokens))
     np.testing.assert_array_equal(net.decision_function(tokens), (wanted[:, 1] - wanted[:, 0]).numpy())
+
+
+def _dataset(X, y, sfreq=200.0, names=("C3", "C4"), name="mine"):
+    people = pd.DataFrame({"subject": [str(i % 4) for i in range(len(X))], "session": "0", "run": "0"})
+    return SignalDataset(X, y, people, SignalSpec("eeg", names, sfreq=sfreq, unit="uV"), name=name)
+
+
+def test_a_dataset_brings_its_labels_rate_and_people(tokenizer):
+    X, y = waves()
+    states = np.array(["rest", "task"])[y]
+    given = classifier(pretrained=tokenizer, sfreq=None, validation=0.5).fit(_dataset(X, states))
+    people = np.arange(len(X)) % 4
+    same = classifier(pretrained=tokenizer, validation=0.5).fit(X, states, groups=people)
+    np.testing.assert_array_equal(given.predict_proba(_dataset(X, None)), same.predict_proba(X))
+    assert given.trained_on_["subjects"] == ["0", "1", "2", "3"] and given.trained_on_["dataset"] == "mine"
+    assert not hasattr(same, "trained_on_")
+    half = _dataset(X[:, :, ::2], None, sfreq=100.0)  # of the rate that it tells
+    assert given.predict(half).shape == (len(X),)
+    with pytest.raises(ChannelError, match="fitted on"):
+        given.predict(_dataset(X, None, names=("C3", "Pz")))
+    with pytest.raises(InputError, match="the dataset holds none"):
+        classifier(pretrained=tokenizer).fit(_dataset(X, None))
+
+
+def test_a_bare_tokenizer_in_a_folder_is_told_to_be_no_more(tokenizer, tmp_path, caplog):
+    folder = tokenizer.save_pretrained(tmp_path / "tokenizer")
+    classifier(pretrained=folder).fit(*waves())
+    assert "holds a tokenizer alone: the encoder starts at random" in caplog.text
+    rvq = NeuroRVQTokenizer(**NeuroRVQTokenizer._get_test_params()).fit(waves()[0] * 1e-6)
+    other = rvq.save_pretrained(tmp_path / "other")
+    with pytest.raises(StorageError, match="holds a NeuroRVQTokenizer; TFMClassifier starts from a TFMTokenizer"):
+        classifier(pretrained=other).fit(*waves())

@@ -41,7 +41,7 @@ def noise(y, seed=0, shape=(2, 9), n_codes=N_CODES):
 
 
 def test_a_codebook_is_taken_by_the_names_of_its_axes():
-    tokens = np.random.default_rng(0).integers(0, 99, (2, 4, 8, 3, 5))
+    tokens = np.random.default_rng(0).integers(0, 51, (2, 4, 8, 3, 5))
     np.testing.assert_array_equal(take_codebook(tokens, scale=1, level=6), tokens[:, 1, 6])
     np.testing.assert_array_equal(take_codebook(tokens[:, :1], level=6), tokens[:, 0, 6])
     np.testing.assert_array_equal(take_codebook(tokens[:, 0, 0]), tokens[:, 0, 0])
@@ -472,3 +472,21 @@ def test_an_analysis_of_a_dataset_takes_its_classes_and_people():
     plain = analyse_tokens(PeakTokenizer(), X)
     assert plain.distinctive is None and plain.about["n_people"] is None
     assert plain.consistency.subjects is None
+
+
+def test_tokens_outside_the_vocabulary_are_refused():
+    X = rhythms(np.full((4, 2), 10.0))
+    right = PeakTokenizer().transform(X)
+    for wrong in (right + 600, right - 600):
+        with pytest.raises(InputError, match="expected tokens from 0 to 50"):
+            motifs(PeakTokenizer(), X, tokens=wrong)
+    with pytest.raises(InputError, match="expected tokens from 0 to 50, got 6"):
+        take_codebook(right + 600, PeakTokenizer())
+    for analysis in (token_histogram, token_consistency, lambda t: distinctive_tokens(t, [0, 1, 0, 1])):
+        with pytest.raises(InputError, match="expected tokens from 0 on, got -"):
+            analysis(right - 600)
+
+
+def test_a_motif_is_shown_in_a_line():
+    (one,) = motifs(PeakTokenizer(), rhythms(np.full((4, 2), 10.0)), n=1)
+    assert repr(one) == f"<Motif: token 5, {one.count} times in 4 windows>"

@@ -330,3 +330,14 @@ class TestReports:
     def test_what_is_no_tokens_is_refused(self, tokens, message):
         with pytest.raises(InputError, match=message):
             check_tokens(tokens, 8, ("window", "channel", "frame"))
+
+
+def test_arrays_for_a_tokenizer_of_several_collections_must_tell_their_rate():
+    several = [dataset(noise(8, 2), subjects=4), dataset(noise(8, 3), subjects=4)]
+    made = TFMTokenizer(**{**TINY, "max_epochs": 1, "sfreq": None}).fit(several)
+    made.sfreq_ = 200.0  # as that of pretrain_tokenizer, which cuts all windows alike
+    X = several[0].X
+    with pytest.raises(UsageError, match="needs the sampling rate"):
+        made.transform(X)
+    expected = made.transform(several[0])
+    np.testing.assert_array_equal(made.set_params(sfreq=several[0].info.sfreq).transform(X), expected)

@@ -3,6 +3,7 @@
 import weakref
 
 import numpy as np
+import pandas as pd
 import pytest
 from peak_tokenizer import rhythms
 from sklearn.base import clone
@@ -13,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from neurosig.core.errors import ChannelError, InputError, StorageError, UsageError
-from neurosig.core.signals import SignalSpec
+from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.identity import content_digest
 from neurosig.evaluation.pipelines import load_pipelines
 from neurosig.evaluation.signal_facts import with_signal_facts
@@ -250,3 +251,24 @@ def test_wrong_parameters_are_refused(X, params, error, message):
 def test_what_is_too_rare_is_said(X, tokenizer):
     with pytest.raises(InputError, match="no token occurs 10000 times"):
         TokenFeatures(tokenizer, kind="histogram", min_count=10_000, sfreq=200.0).fit(X)
+
+
+@pytest.mark.parametrize("kind", ["embedding", "histogram"])
+def test_features_are_called_by_the_names_of_their_channels(X, tokenizer, kind):
+    named = TokenFeatures(tokenizer, kind=kind, info=INFO).fit(X).get_feature_names_out()
+    numbered = TokenFeatures(tokenizer, kind=kind, sfreq=200.0).fit(X).get_feature_names_out()
+    assert {name.split("_")[0] for name in named} == set(INFO.ch_names)
+    numbers = dict(zip(("channel0", "channel1", "channel2"), INFO.ch_names, strict=True))
+    assert [name.replace(name[:8], numbers[name[:8]]) for name in numbered] == named.tolist()
+
+
+def test_arrays_for_a_tokenizer_of_several_collections_are_taken_at_their_rate(X, tokenizer):
+    several = TFMTokenizer(**{**SMALL, "sfreq": None}).fit([_dataset_of(X[:8]), _dataset_of(X[8:])])
+    several.sfreq_ = 200.0  # as that of pretrain_tokenizer, which cuts all windows alike
+    found = TokenFeatures(several, sfreq=200.0).fit_transform(X)
+    np.testing.assert_array_equal(found, TokenFeatures(several).fit_transform(_dataset_of(X)))
+
+
+def _dataset_of(X):
+    people = pd.DataFrame({"subject": ["1"] * len(X), "session": "0", "run": "0"})
+    return SignalDataset(X.astype(np.float32), None, people, INFO.replace(unit="a.u."))

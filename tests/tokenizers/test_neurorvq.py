@@ -273,7 +273,7 @@ def test_foreign_tokens_and_statistics_are_refused(fitted):
     for wrong, message in (
         (tokens + 16, "tokens from 0 to 15, got 31|tokens from 0 to 15"),
         (tokens.astype(float), "tokens as integers"),
-        (tokens[:, 0], r"axes \(n, scale, level, channel, patch\)"),
+        (tokens[:, 0], r"axes \(window, scale, level, channel, patch\)"),
         (tokens[:, :3], "4 scales"),
     ):
         with pytest.raises(InputError, match=message):
@@ -333,7 +333,7 @@ def test_stored_tokens_are_the_same_in_a_fresh_process(fitted, tmp_path):
     done = lives.python(code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     config = json.loads((folder / "config.json").read_text())
-    assert config["token_axes"] == ["n", "scale", "level", "channel", "patch"]
+    assert config["token_axes"] == ["window", "scale", "level", "channel", "patch"]
     assert "cc-by-4.0" in (folder / "README.md").read_text()
 
 

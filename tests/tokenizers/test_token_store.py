@@ -194,3 +194,28 @@ def test_tokens_that_are_none_are_refused(store):
     with pytest.raises(UsageError, match="has no recording 'b'"):
         store.tokens("b")
     assert store.to_frame().empty
+
+
+@pytest.mark.parametrize("noted", [True, False], ids=["sizes noted", "a store of before"])
+@pytest.mark.parametrize("part", ["tokens/c/0/0/0", "starts/c/0", "labels/c/0"])
+def test_what_is_damaged_is_not_finished(store, part, noted):
+    write(store, "a", tokens(3), labels=np.array(["x", "y", ""], dtype=object))
+    write(store, "whole", tokens(3))
+    if not noted:
+        head = store.path / "a" / "zarr.json"
+        told = json.loads(head.read_text())
+        assert part in told["attributes"]["neurosig"].pop("files")
+        head.write_text(json.dumps(told))
+    assert store.has("a", "key") and store.damage("a") is None
+    chunk = store.path / "a" / part
+    whole = chunk.read_bytes()
+    chunk.write_bytes(whole[:-1] if noted else b"")
+    assert not store.has("a", "key") and f"{part} has {len(whole) - 1 if noted else 0} bytes" in store.damage("a")
+    chunk.unlink()
+    assert not store.has("a", "key") and store.damage("a") == f"{part} is gone"
+    assert store.has("whole", "key")
+
+
+def test_stores_of_before_named_the_first_axis_otherwise():
+    old = StoreFacts("NeuroRVQTokenizer", "1", 16, ("n", "scale", "level", "channel", "patch"), 1.0, 1.0)
+    assert old.token_axes == ("window", "scale", "level", "channel", "patch")

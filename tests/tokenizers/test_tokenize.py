@@ -335,3 +335,43 @@ def test_windows_of_another_length_than_those_learned_from_are_told(tokenizer, t
     with pytest.warns(UserWarning, match="windows of 1.5 s are tokenized"):
         tokenizer.transform(windows_of(recording(12.0), 1.5, 1.5))
     tokenizer.transform(windows_of(recording(12.0, 128.0), 2.0, 2.0))
+
+
+def test_a_damaged_recording_is_made_again_and_told(tokenizer, tmp_path, caplog):
+    raws = {"a": recording(), "b": recording(seed=1)}
+    tokenize_recordings(tokenizer, raws, tmp_path / "store", window=2.0)
+    store = TokenStore(tmp_path / "store")
+    before = store.tokens("a")
+    (chunk,) = [path for path in (store.path / "a" / "tokens" / "c").rglob("*") if path.is_file()]
+    chunk.write_bytes(chunk.read_bytes()[:5])
+    a, b = tokenize_recordings(tokenizer, raws, tmp_path / "store", window=2.0)
+    assert (a.state, b.state, b.repaired) == ("tokenized", "skipped", "") and "has 5 bytes" in a.repaired
+    assert "stored tokens of a were damaged, and made again" in caplog.text
+    np.testing.assert_array_equal(store.tokens("a"), before)
+
+
+def test_channels_that_are_dropped_are_named(tmp_path, caplog):
+    from neurosig.tokenizers import NeuroRVQTokenizer
+
+    small = {"patch_size": 40, "depth": 1, "n_heads": 2, "options": {"n_filters": 2, "n_groups": 1}, "n_levels": 2}
+    made = NeuroRVQTokenizer(
+        **small, n_codes=8, code_dim=4, decoder_depth=1, max_epochs=1, any_channels=True, on_unknown="drop", unit="V",
+        sfreq=200.0, ch_names=["C3", "C4"], random_state=0, device="cpu",
+    ).fit(recording(4.0, 200.0, ch_names=["C3", "C4"]).get_data().reshape(2, 4, 200).swapaxes(0, 1))  # fmt: skip
+    raws = {"a": recording(4.0, 200.0, ch_names=["C3", "X1", "C4"]), "b": recording(4.0, 200.0, ch_names=["C3"])}
+    a, b = tokenize_recordings(made, raws, tmp_path / "store", window=1.0)
+    assert (a.dropped, b.dropped) == (("X1",), ())
+    assert "left out, in 1 of 2 recordings: X1" in caplog.text
+    store = TokenStore(tmp_path / "store")
+    assert store.info("a").ch_names == ("C3", "C4") and store.tokens("a").shape[3] == 2
+    (picked,) = tokenize_recordings(made, {"a": raws["a"]}, tmp_path / "picked", window=1.0, picks=["X1", "C4"])
+    assert picked.dropped == ("X1",) and TokenStore(tmp_path / "picked").info("a").ch_names == ("C4",)
+
+
+def test_a_folder_of_several_datasets_is_answered_with_what_works(data_dir, tmp_path):
+    for name in ("eegmmidb/edf/S001R04.edf", "eegmat/edf/Subject00_1.edf"):
+        (tmp_path / Path(name).name).write_bytes((data_dir / name).read_bytes())
+    with pytest.raises(UsageError, match=r"names instead, eegmat-edf eegmmidb --data .*, or a folder for each"):
+        named_sources(tmp_path)
+    found = named_sources(["eegmat-edf", "eegmmidb"], data=tmp_path)
+    assert {name.split("_")[0] for name in found} == {"eegmat-edf", "eegmmidb"}
