@@ -334,7 +334,7 @@ class SignalDataset:
         )
 
     def load(self, n_jobs: int = 1) -> SignalDataset:
-        """The same dataset with runs that are still on disk (`LazyRuns`) in memory; as it is where there are none.
+        """Read runs that are still on disk (`LazyRuns`) into memory.
 
         Parameters
         ----------
@@ -344,6 +344,7 @@ class SignalDataset:
         Returns
         -------
         SignalDataset
+            The same dataset, X a list of arrays; itself where nothing is on disk.
         """
         if not isinstance(self.X, LazyRuns):
             return self

@@ -402,7 +402,7 @@ class Atlas:
         return digest(*parts)
 
     def to_image(self, values: Any) -> nibabel.Nifti1Image:
-        """Values of regions as an image in the atlas's own grid, such as a map of weights.
+        """Make an image of values of regions in the atlas's own grid, such as a map of weights.
 
         Parameters
         ----------

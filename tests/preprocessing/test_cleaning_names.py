@@ -174,7 +174,9 @@ def test_names_in_other_scripts_are_told_apart(tmp_path):
 def test_what_the_caller_or_a_manifest_states_stands(tmp_path):
     path = tmp_path / "in" / "rest.fif"
     assert sources_of([Recording(path, "7", "1", "2")])[0].label == "sub-7_ses-1_run-2"
-    manifest = SimpleNamespace(kind="files", name="mine", recordings=lambda subjects: [Recording(path, "1")])
+    manifest = SimpleNamespace(
+        kind="files", name="mine", modality="eeg", recordings=lambda subjects: [Recording(path, "1")]
+    )  # fmt: skip
     assert sources_of_dataset(manifest)[0].label == "sub-1_ses-0_run-0"
 
 
