@@ -20,7 +20,7 @@ from neurosig.loaders.recordings import ReadOptions, Recording
 from neurosig.loaders.tasks import apart_by_task, task_of
 from neurosig.loaders.trials import expand_trials
 
-__all__ = ["bids_root_of", "discover", "entities", "told_as"]
+__all__ = ["bids_root_of", "discover", "entities", "natural", "told_as"]
 
 _PATTERNS = (
     re.compile(
@@ -109,7 +109,7 @@ def discover(
     if by_task:
         found = apart_by_task(found, _words)
     _refuse_duplicates(found, by_task)
-    return sorted(found, key=lambda item: tuple(map(_natural, (item.subject, item.session, item.task or "", item.run))))
+    return sorted(found, key=lambda item: tuple(map(natural, (item.subject, item.session, item.task or "", item.run))))
 
 
 def entities(path: Path) -> dict[str, str]:
@@ -374,5 +374,6 @@ def _words(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", text)
 
 
-def _natural(text: str) -> tuple[int, int, str]:
+def natural(text: str) -> tuple[int, int, str]:
+    """Key that sorts names, numbers as numbers and before words."""
     return (0, int(text), "") if text.isdigit() else (1, 0, text)

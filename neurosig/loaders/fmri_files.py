@@ -15,7 +15,7 @@ from typing import Any
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
-from neurosig.loaders.discover import entities
+from neurosig.loaders.discover import entities, natural
 from neurosig.loaders.fmri_collection import is_collection
 from neurosig.loaders.fmri_tables import TABLES
 from neurosig.loaders.tasks import task_of
@@ -294,8 +294,4 @@ def _has_volumes(path: Path) -> bool:
 
 def order_of(item: RunFile) -> tuple[tuple[int, int, str], ...]:
     """Key that sorts runs by subject, session, task and run, numbers as numbers."""
-    return tuple(map(_natural, (item.subject, item.session, item.task or "", item.run)))
-
-
-def _natural(text: str) -> tuple[int, int, str]:
-    return (0, int(text), "") if text.isdigit() else (1, 0, text)
+    return tuple(map(natural, (item.subject, item.session, item.task or "", item.run)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["ORIENTATIONS", "TABLES", "read_table"]
+__all__ = ["ORIENTATIONS", "TABLES", "is_stored_run", "read_table"]
 
 ORIENTATIONS = ("rows_are_volumes", "rows_are_regions")
 TABLES = (".1d", ".tsv", ".csv", ".txt", ".tsv.gz", ".csv.gz", ".npy", ".npz", ".mat")  # names in small letters
@@ -112,7 +112,7 @@ def read_table(
     if orientation not in (None, *ORIENTATIONS):
         raise UsageError(f"orientation must be one of {', '.join(ORIENTATIONS)}, or None, got {orientation!r}")
     label = Path(source).name if isinstance(source, str | Path) else "table"
-    if isinstance(source, str | Path) and label.lower().endswith(".npz") and _is_stored_run(Path(source)):
+    if isinstance(source, str | Path) and label.lower().endswith(".npz") and is_stored_run(Path(source)):
         if confounds is not None or sample_mask is not None:
             raise UsageError(
                 f"{label} is a stored run, which may lack volumes; regress confounds out, drop volumes before storing"
@@ -155,7 +155,8 @@ def _open(source: Any, label: str, variable: str | None) -> _Table:
     return _text(path, label)
 
 
-def _is_stored_run(path: Path) -> bool:
+def is_stored_run(path: Path) -> bool:
+    """Whether an archive holds one run, as `Run.save` writes it."""
     import zipfile
 
     try:

@@ -16,7 +16,7 @@ from neurosig.core.signals import Processing, SignalDataset
 from neurosig.loaders.content import cache_dir, content_sums, find_file
 from neurosig.loaders.epoch_files import cleaned_before, holds_epochs, trial_span, trials_in
 from neurosig.loaders.manifest_schema import FilesSource
-from neurosig.loaders.recognise_fmri import describe_fmri, holds_fmri
+from neurosig.loaders.recognise_fmri import describe_fmri, holds_fmri, inside
 
 if TYPE_CHECKING:
     from neurosig.loaders.manifest import Manifest
@@ -188,7 +188,7 @@ def _describe_unknown(
             "title": f"Recordings in {path.name}",
             "paradigm": _paradigm(chosen),
             "processing": Processing(**cut),
-            "source": {"files": [{"path": _inside(file, root), "subject": "*"} for file in files]},
+            "source": {"files": [{"path": inside(file, root), "subject": "*"} for file in files]},
             "events": mapping or {name: name for name in chosen},
             "licence": "your own recordings",
             "warnings": cleaned_before(found),
@@ -262,10 +262,6 @@ def _paradigm(events: list[str]) -> str:
 def _several_runs(found: tuple[Recording, ...]) -> bool:
     subjects = {recording.subject for recording in found}
     return len({(item.subject, item.session, item.run) for item in found}) >= 2 * len(subjects)
-
-
-def _inside(file: Path, root: Path) -> str:
-    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _stored_trials(path: Path) -> Path:

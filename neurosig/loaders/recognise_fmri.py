@@ -20,7 +20,7 @@ from neurosig.loaders.recordings import Recording
 if TYPE_CHECKING:
     from neurosig.loaders.manifest import Manifest
 
-__all__ = ["describe_fmri", "holds_fmri"]
+__all__ = ["describe_fmri", "holds_fmri", "inside"]
 
 _SURE = (".nii", ".nii.gz", ".func.gii", ".1d")
 _MAYBE = (".tsv", ".tsv.gz", ".npy", ".mat", ".txt")  # tables, which no reader of EEG takes
@@ -91,7 +91,7 @@ def describe_fmri(
         "name": adhoc_name(path),
         "title": f"fMRI in {path.name}",
         "modality": "fmri",
-        "source": {"files": [{"path": _inside(file, root), "subject": "*"} for file in _files(runs) or [path]]},
+        "source": {"files": [{"path": inside(file, root), "subject": "*"} for file in _files(runs) or [path]]},
         "fmri": {},
         "licence": "your own recordings",
     }
@@ -201,14 +201,15 @@ def _first(run: RunFile) -> Path:
     return next(Path(file) for file in run.files if file is not None)
 
 
-def _inside(file: Path, root: Path) -> str:
+def inside(file: Path, root: Path) -> str:
+    """Path of a file as a manifest of a folder states it; its name where it lies elsewhere."""
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
 
 
 def _is_run(path: Path) -> bool:
-    from neurosig.loaders.fmri_tables import _is_stored_run
+    from neurosig.loaders.fmri_tables import is_stored_run
 
-    return path.suffix == ".npz" and _is_stored_run(path)
+    return path.suffix == ".npz" and is_stored_run(path)
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -10,7 +10,6 @@ import torch
 from sklearn.base import ClassifierMixin, RegressorMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y, column_or_1d
-from torch import nn
 
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import InputError
@@ -19,7 +18,7 @@ from neurosig.core.pretrained import PretrainedFormat
 from neurosig.core.registry import register
 from neurosig.models.brainmae_predictor import BrainMAEPredictor
 from neurosig.models.class_weights import class_weights
-from neurosig.models.net_base import Task
+from neurosig.models.net_base import Task, squared_error
 from neurosig.training.batches import BUFFER_BYTES
 
 __all__ = ["BrainMAEClassifier", "BrainMAERegressor"]
@@ -311,7 +310,7 @@ class BrainMAERegressor(RegressorMixin, BrainMAEPredictor):
         source = self._begin()
         runs = self._padded_runs(given, y, groups, t_r, source)
         y = _check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self).astype(np.float64)
-        return self._train(runs, Task(y, 1, _squared_error), groups, source, given)
+        return self._train(runs, Task(y, 1, squared_error), groups, source, given)
 
     def _prepare_target(self, y: np.ndarray, train: np.ndarray) -> np.ndarray:
         spread = float(np.std(y[train]))
@@ -346,7 +345,3 @@ class BrainMAERegressor(RegressorMixin, BrainMAEPredictor):
         return (
             f"Predicts a number (mean {self.target_mean_:.4g}, sd {self.target_sd_:.4g} in training), a run at a time."
         )
-
-
-def _squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return nn.functional.mse_loss(output, target, reduction="none").squeeze(1)

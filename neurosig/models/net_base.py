@@ -49,7 +49,7 @@ from neurosig.training.trial_data import (
     validation_split,
 )
 
-__all__ = ["NetEstimator"]
+__all__ = ["NetEstimator", "Task", "squared_error"]
 
 
 class Task(NamedTuple):
@@ -71,6 +71,11 @@ class Task(NamedTuple):
     n_outputs: int
     loss: Callable[..., torch.Tensor] | None
     classes: np.ndarray | None = None
+
+
+def squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Squared error of each trial, as a loss of `train_network`."""
+    return nn.functional.mse_loss(output, target, reduction="none").squeeze(1)
 
 
 class NetEstimator(NetStorage, NetParameters):

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import _check_y, column_or_1d
-from torch import nn
 
 from neurosig.core.all_or_nothing import all_or_nothing
 from neurosig.core.errors import UsageError
 from neurosig.core.inherited_docs import inherits_documentation
 from neurosig.core.registry import register
-from neurosig.models.net_base import NetEstimator, Task
+from neurosig.models.net_base import NetEstimator, Task, squared_error
 from neurosig.models.net_pretrained import Start
 
 __all__ = ["NetRegressor"]
@@ -145,7 +143,7 @@ class NetRegressor(RegressorMixin, NetEstimator):
             raise UsageError("stopping='comparison' goes by accuracy, which numbers do not have; give 'loss' or None")
         X, weight, groups = self._signals(X, y, sample_weight, groups)
         y = _check_y(column_or_1d(y, warn=True), y_numeric=True, estimator=self).astype(np.float64)
-        return self._train(X, Task(y, 1, _squared_error), groups, weight)
+        return self._train(X, Task(y, 1, squared_error), groups, weight)
 
     def _prepare_target(
         self, y: np.ndarray, train: np.ndarray, weight: np.ndarray | None, start: Start | None
@@ -181,7 +179,3 @@ class NetRegressor(RegressorMixin, NetEstimator):
         """
         standard = self._outputs(X)[:, :, 0].mean(axis=1).astype(np.float64)
         return (standard * self.target_sd_ + self.target_mean_).astype(np.float32)
-
-
-def _squared_error(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    return nn.functional.mse_loss(output, target, reduction="none").squeeze(1)

@@ -15,7 +15,7 @@ from neurosig.loaders.simulation.artifacts import ARTIFACTS
 from neurosig.loaders.simulation.head import CHANNELS, standard_head
 from neurosig.loaders.simulation.tasks import IMAGERY_CLASSES, TARGET_RATIO, TASKS
 
-__all__ = ["Design", "check_choice"]
+__all__ = ["Design", "check_choice", "check_number"]
 
 LOWEST_SFREQ = 100.0  # Hz; the bands of MOABB's paradigms reach 45 Hz
 
@@ -50,7 +50,7 @@ class Design:
             If an argument makes no sense; the message says what would.
         """
         kind = check_choice("kind", kind, tuple(TASKS))
-        sfreq = _check_number("sfreq", sfreq, LOWEST_SFREQ, "Hz")
+        sfreq = check_number("sfreq", sfreq, LOWEST_SFREQ, "Hz")
         classes = _check_classes(kind, classes, sfreq)
         least = TARGET_RATIO if kind == "p300" else len(classes)
         return cls(
@@ -62,9 +62,9 @@ class Design:
             sfreq=sfreq,
             ch_names=_check_channels(ch_names),
             classes=classes,
-            effect=_check_number("effect", effect, 0.0, "(0 leaves nothing to decode, 1 is typical)"),
+            effect=check_number("effect", effect, 0.0, "(0 leaves nothing to decode, 1 is typical)"),
             artifacts=_check_artifacts(artifacts),
-            line_freq=None if line_freq is None else _check_number("line_freq", line_freq, 1.0, "Hz, or None"),
+            line_freq=None if line_freq is None else check_number("line_freq", line_freq, 1.0, "Hz, or None"),
             seed=_check_count("random_state", random_state, 0),
         )
 
@@ -103,7 +103,8 @@ def _check_count(name: str, value: Any, least: int = 1) -> int:
     return number
 
 
-def _check_number(name: str, value: Any, least: float, unit: str) -> float:
+def check_number(name: str, value: Any, least: float, unit: str) -> float:
+    """A finite number of at least so much, or a UsageError that names it."""
     number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
     if not math.isfinite(number) or number < least:
         raise UsageError(f"{name} must be a number of at least {least:g} {unit}, got {value!r}")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from neurosig.core.errors import UsageError
-from neurosig.loaders.simulation.design import check_choice
+from neurosig.loaders.simulation.design import check_choice, check_number
 
 __all__ = ["LABELS", "FmriDesign", "Person", "Population", "bold_filter", "draw_person", "draw_population", "draw_run"]
 
@@ -78,7 +78,7 @@ class FmriDesign:
         # two networks whose coupling differs, one whose time constant differs
         least = {None: 1, "connectivity": 2, "autocorrelation": 1, "both": 3}[label]
         n_networks = _count("n_networks", n_networks, least)
-        missing = _number("missing", missing, 0.0, "(share of a run's regions)")
+        missing = check_number("missing", missing, 0.0, "(share of a run's regions)")
         if missing >= 1:
             raise UsageError(f"missing must lie below 1, the share of a run's regions, got {missing:g}")
         return cls(
@@ -87,14 +87,14 @@ class FmriDesign:
             n_runs=_count("n_runs", n_runs),
             n_sites=n_sites,
             n_times=tuple(_count("n_times", value, 2) for value in _each_site("n_times", n_times, n_sites)),
-            t_r=tuple(_number("t_r", value, 0.1, "seconds") for value in _each_site("t_r", t_r, n_sites)),
+            t_r=tuple(check_number("t_r", value, 0.1, "seconds") for value in _each_site("t_r", t_r, n_sites)),
             n_regions=_count("n_regions", n_regions, n_networks),
             n_networks=n_networks,
             label=label,
-            effect=_number("effect", effect, 0.0, "(0 leaves nothing to decode, 1 is typical)"),
-            noise=_number("noise", noise, 0.0, "(its standard deviation over that of the signal)"),
-            motion=_number("motion", motion, 0.0, "(0 is none, 1 is typical)"),
-            site_effect=_number("site_effect", site_effect, 0.0, "(0 is none, 1 is typical)"),
+            effect=check_number("effect", effect, 0.0, "(0 leaves nothing to decode, 1 is typical)"),
+            noise=check_number("noise", noise, 0.0, "(its standard deviation over that of the signal)"),
+            motion=check_number("motion", motion, 0.0, "(0 is none, 1 is typical)"),
+            site_effect=check_number("site_effect", site_effect, 0.0, "(0 is none, 1 is typical)"),
             missing=missing,
             seed=_count("random_state", random_state, 0),
         )
@@ -391,10 +391,3 @@ def _count(name: str, value: Any, least: int = 1) -> int:
     if not whole or value < least:
         raise UsageError(f"{name} must be a whole number of at least {least}, got {value!r}")
     return int(value)
-
-
-def _number(name: str, value: Any, least: float, unit: str) -> float:
-    number = float(value) if isinstance(value, Real) and not isinstance(value, bool) else math.nan
-    if not math.isfinite(number) or number < least:
-        raise UsageError(f"{name} must be a number of at least {least:g} {unit}, got {value!r}")
-    return number
