@@ -70,10 +70,17 @@ class BrainMAE(nn.Module):
         steps of 0.05; None hides nothing.
     masked_weight : float
         Weight of the error in hidden regions; that in visible ones has what is left.
+    decoder_token : {"sum", "product"}
+        How the decoder is told for which region it fills in which state. "sum": linear maps of both, added, as
+        published. "product": the map of the state is multiplied, entry by entry, by another map of the region before.
+        What a region does is, to begin with, the state weighed by what the region is; blocks have to find such products
+        in a sum by their hidden layers, and learn several times slower.
     init_std : float or None
-        Standard deviation of weights and embeddings at the start. None suits it to the width: ``in_features ** -0.5``
-        of weights, 1 of embeddings. Small embeddings make all regions alike at the start, and static attention even:
-        the network then fills in the mean over all regions for hundreds of steps before it tells any apart.
+        Standard deviation of weights and embeddings at the start. None lets learning begin at once: embeddings of size
+        1 and weights of ``in_features ** -0.5``, so that regions differ; zeros in what blocks add, but for attention in
+        the state encoder, and in the layer that gives the series, so that there is no noise to unlearn, in the course
+        of which the network would lose its sight of the data. With small embeddings and weights, as 0.02, it fills in
+        the mean over all regions for hundreds of steps.
 
     Attributes
     ----------
@@ -146,6 +153,7 @@ class BrainMAE(nn.Module):
         self_loops: bool = False,
         mask_ratio: Sequence[float] | None = (0.0, 0.8),
         masked_weight: float = 0.75,
+        decoder_token: str = "sum",
         init_std: float | None = None,
     ):
         super().__init__()
@@ -157,7 +165,7 @@ class BrainMAE(nn.Module):
         if self.ch_names is not None and len(self.ch_names) != n_chans:
             raise ChannelError(f"chs_info names {len(self.ch_names)} regions, n_chans is {n_chans}")
         check_options(
-            {"variant": variant, "region_embedding": region_embedding},
+            {"variant": variant, "region_embedding": region_embedding, "decoder_token": decoder_token},
             {
                 "n_chans": n_chans, "n_segments": n_segments, "emb_size": emb_size, "depth": depth,
                 "temporal_depth": temporal_depth, "decoder_depth": decoder_depth,
@@ -202,6 +210,7 @@ class BrainMAE(nn.Module):
         self.temporal_norm = nn.LayerNorm(emb_size)
         self.from_state = nn.Linear(emb_size, emb_size)
         self.from_region = nn.Linear(emb_size, emb_size, bias=False)
+        self.region_gate = nn.Linear(emb_size, emb_size, bias=False) if decoder_token == "product" else None
         self.decoder = nn.ModuleList(NodeBlock(emb_size, n_heads, **options) for _ in range(decoder_depth))
         self.decoder_norm = nn.LayerNorm(emb_size)
         self.output_projection = nn.Linear(emb_size, self.samples)
@@ -213,6 +222,8 @@ class BrainMAE(nn.Module):
         for embedding in (self.region_embedding, self.class_token, self.class_embedding):
             if isinstance(embedding, nn.Parameter):
                 nn.init.normal_(embedding, std=1.0 if init_std is None else init_std)
+        if init_std is None:
+            self._begin_quietly()
         if n_outputs is not None:
             self.reset_head(n_outputs)
 
@@ -395,6 +406,14 @@ class BrainMAE(nn.Module):
 
     # -- stages -------------------------------------------------------------------------------------------------------
 
+    def _begin_quietly(self) -> None:
+        """Nothing is added to what the class token gathers, nothing filled in, until something is learned."""
+        blocks = [*self.state_encoder, *self.temporal_encoder, *self.decoder]
+        silent = [block.narrow for block in blocks]
+        silent += [_attention(block).out for block in (*self.temporal_encoder, *self.decoder)]
+        for layer in (*silent, self.output_projection):
+            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+
     def _check(self, x: torch.Tensor) -> None:
         if x.ndim != 3 or x.shape[1] != self.n_chans:
             raise ChannelError(f"expected runs of shape (n, {self.n_chans}, n_times), got {tuple(x.shape)}")
@@ -485,7 +504,10 @@ class BrainMAE(nn.Module):
 
     def _decode(self, contextual: torch.Tensor) -> torch.Tensor:
         """Contextual states to the series of all regions: (n_states, emb_size) -> (n_states, n_chans, samples)."""
-        tokens = self.from_state(contextual)[:, None] + self.from_region(self.region_embedding)
+        tokens = self.from_state(contextual)[:, None]
+        if self.region_gate is not None:
+            tokens = tokens * self.region_gate(self.region_embedding)
+        tokens = tokens + self.from_region(self.region_embedding)
         sets = NodeSets.of(torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device))
         flat = tokens.flatten(0, 1)
         for block in self.decoder:

@@ -36,7 +36,8 @@ __all__ = ["FACTS", "SIZES", "LearnedBrainMAE", "TakesRuns", "collections_of"]
 #: Options of `BrainMAE` that its estimators have too.
 SIZES = (
     "variant", "segment", "n_segments", "emb_size", "n_heads", "depth", "temporal_depth", "decoder_depth", "mlp_ratio",
-    "drop_prob", "region_embedding", "self_loops", "mask_ratio", "masked_weight", "init_std",
+    "drop_prob", "region_embedding", "self_loops", "mask_ratio", "masked_weight",
+    "decoder_token", "init_std",
 )  # fmt: skip
 # what a fitted estimator knows beside what its storage keeps anyway, in JSON-like types
 FACTS = ("t_r_", "data_t_r_", "resampled_", "region_names_", "_data_names")
@@ -123,10 +124,13 @@ class TakesRuns:
         Range of the share of regions that are hidden in a segment in pretraining; None hides none.
     masked_weight : float
         Weight of the hidden part in the loss of pretraining, from 0 to 1.
+    decoder_token : {"sum", "product"}
+        How the decoder joins state and region: added, as published, or multiplied, which learns several times faster;
+        see `BrainMAE`.
     init_std : float or None
-        Standard deviation of weights and embeddings at the start. None suits it to the width, see `BrainMAE`: small
-        ones, as 0.02, leave all regions alike for hundreds of steps. A head begins with 0.02 either way, and pretrained
-        weights as they are.
+        Standard deviation of weights and embeddings at the start. None lets learning begin at once, see `BrainMAE`;
+        small ones, as 0.02, leave all regions alike for hundreds of steps. A head begins with 0.02 either way, and
+        pretrained weights as they are.
     standardize : {"run", None}
         Whether each region is put into z-scores over its run; None takes series as they are.
     resample_to : float, optional

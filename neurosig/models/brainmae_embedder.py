@@ -25,6 +25,7 @@ from neurosig.training.batches import BUFFER_BYTES
 __all__ = ["BrainMAEEmbedder"]
 
 _POLICIES = ("resample", "error")
+_OUTPUTS = ("embedding", "states")
 
 
 @register(kind="model")
@@ -34,6 +35,10 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
 
     Parameters
     ----------
+    output : {"embedding", "states"}
+        What `transform` gives: one vector a run, or the states of its segments, a series that
+        `neurosig.preprocessing.FunctionalConnectivity` reads as it reads regions. As z-scores have no mean, a vector
+        that is a mean over a run keeps little of how its regions go together; the states' connectivity keeps it.
     on_tr_mismatch : {"resample", "error"}
         What becomes of runs with another repetition time than the network works at: resampled along straight lines, or
         refused.
@@ -101,7 +106,8 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         self, variant: str = "sg", *, segment: float = 15.0, n_segments: int = 20, emb_size: int = 256,
         n_heads: int = 8, depth: int = 3, temporal_depth: int = 2, decoder_depth: int = 1, mlp_ratio: float = 4.0,
         drop_prob: float = 0.1, region_embedding: str = "learned", self_loops: bool = False,
-        mask_ratio: Sequence[float] | None = (0.0, 0.8), masked_weight: float = 0.75, init_std: float | None = None,
+        mask_ratio: Sequence[float] | None = (0.0, 0.8), masked_weight: float = 0.75,
+        decoder_token: str = "sum", init_std: float | None = None, output: str = "embedding",
         standardize: str | None = "run", resample_to: float | None = None, on_tr_mismatch: str = "resample",
         on_missing: str = "raise", on_unknown: str = "raise", max_epochs: int = 1000, batch_size: int = 32,
         lr: float = 1e-4, weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.95),
@@ -131,7 +137,9 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         self.self_loops = self_loops
         self.mask_ratio = mask_ratio
         self.masked_weight = masked_weight
+        self.decoder_token = decoder_token
         self.init_std = init_std
+        self.output = output
         self.standardize = standardize
         self.resample_to = resample_to
         self.on_tr_mismatch = on_tr_mismatch
@@ -179,6 +187,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         """
         if self.on_tr_mismatch not in _POLICIES:
             raise UsageError(f"on_tr_mismatch must be 'resample' or 'error', got {self.on_tr_mismatch!r}")
+        self._check_output()
         self.__dict__.pop("_config", None)
         given = collections_of(X)
         found = self._runs_to_fit(given, t_r)
@@ -187,7 +196,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         return self
 
     def transform(self, X: Any, t_r: Any = None) -> np.ndarray:
-        """Give the embedding of each run: the mean of its contextual states.
+        """Give the embedding of each run, the mean of its contextual states; or its states.
 
         Parameters
         ----------
@@ -199,10 +208,18 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         Returns
         -------
         float32 array of shape (n_runs, emb_size)
-            Embeddings.
+            Embeddings. With ``output="states"`` what `states` gives: (n_runs, emb_size, n_segments), or a list of
+            (emb_size, n_segments) where runs differ in length.
         """
         check_is_fitted(self)
+        self._check_output()
+        if self.output == "states":
+            return self.states(X, t_r)  # type: ignore[return-value]
         return self._over_runs(X, lambda batch: self.module_.embed(batch), t_r)
+
+    def _check_output(self) -> None:
+        if self.output not in _OUTPUTS:
+            raise UsageError(f"output must be 'embedding' or 'states', got {self.output!r}")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the parts of an embedding.

@@ -13,6 +13,7 @@ from torch import nn
 from neurosig.core.errors import InputError, UsageError
 
 __all__ = [
+    "DECODER_TOKENS",
     "HEAD_STD",
     "REGION_EMBEDDINGS",
     "VARIANTS",
@@ -27,6 +28,7 @@ __all__ = [
 
 VARIANTS = ("sg", "ag", "vanilla")
 REGION_EMBEDDINGS = ("learned", "sincos")
+DECODER_TOKENS = ("sum", "product")
 HEAD_STD = 0.02  # of a new head whatever the rest begins with: answers are even before anything is learned
 
 
@@ -78,8 +80,9 @@ class BrainMAEReconstruction:
 
 
 def check_options(named: Mapping[str, str], sizes: Mapping[str, Any]) -> None:
-    """Refuse a variant or a kind of embedding that is not known, and sizes that are not whole numbers from 1 on."""
-    for name, options in (("variant", VARIANTS), ("region_embedding", REGION_EMBEDDINGS)):
+    """Refuse a variant or a kind of part that is not known, and sizes that are not whole numbers from 1 on."""
+    kinds = (("variant", VARIANTS), ("region_embedding", REGION_EMBEDDINGS), ("decoder_token", DECODER_TOKENS))
+    for name, options in kinds:
         if named[name] not in options:
             raise UsageError(f"{name} must be one of {', '.join(options)}, got {named[name]!r}")
     for name, value in sizes.items():
