@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -41,37 +42,48 @@ def _set_up(scratch: Path, kind: str, n: int):
     return module.eval(), x, rows
 
 
-def tokens(scratch: Path, *, ours: bool) -> dict:
+def tokens(scratch: Path, *, ours: bool) -> Iterator[None]:
     """Tokens of 4 windows."""
     import torch
 
     from benchmarks import neurorvq_plain as plain
 
     module, x, rows = _set_up(scratch, "tokenizer", 4)
+
+    def tokenize():
+        return module.encode(x).permute(1, 2, 0, 3, 4).flatten(3) if ours else plain.tokenize(x, module, rows)[1]
+
     with torch.no_grad():
-        for _ in range(20):  # so that reading the weights weighs little
-            found = module.encode(x).permute(1, 2, 0, 3, 4).flatten(3) if ours else plain.tokenize(x, module, rows)[1]
+        tokenize()
+        yield
+        for _ in range(6):
+            found = tokenize()
     return {"shape": list(found.shape), "sum": int(found.sum()), "used": len(found.unique())}
 
 
-def rebuilt(scratch: Path, *, ours: bool) -> dict:
+def rebuilt(scratch: Path, *, ours: bool) -> Iterator[None]:
     """Tokens and reconstruction of 4 windows."""
     import torch
 
     from benchmarks import neurorvq_plain as plain
 
     module, x, rows = _set_up(scratch, "tokenizer", 4)
+
+    def rebuild():
+        if not ours:
+            return plain.reconstruct(x, module, rows)[1:]
+        out = module(x)
+        return out.tokens.permute(1, 2, 0, 3, 4).flatten(3), out.losses.total
+
     with torch.no_grad():
+        rebuild()
+        yield
         for _ in range(6):
-            if ours:
-                out = module(x)
-                found, total = out.tokens.permute(1, 2, 0, 3, 4).flatten(3), out.losses.total
-            else:
-                _, found, total = plain.reconstruct(x, module, rows)
+            found, total = rebuild()
     return {"sum": int(found.sum()), "loss": round(total.item(), 4)}
 
 
-def train(scratch: Path, *, ours: bool) -> dict:
+def train(scratch: Path, *, ours: bool) -> Iterator[None]:
     """Training steps on one window, codebooks included."""
     import torch
 
@@ -80,6 +92,7 @@ def train(scratch: Path, *, ours: bool) -> dict:
     module, x, rows = _set_up(scratch, "tokenizer", 1)
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5, weight_decay=1e-4, fused=ours)
+    yield
     for _ in range(6):
         optimizer.zero_grad()
         total = module(x).losses.total if ours else plain.reconstruct(x, module, rows, training=True)[2]
@@ -88,20 +101,26 @@ def train(scratch: Path, *, ours: bool) -> dict:
     return {"shown": {"last loss": total.item()}}
 
 
-def classify(scratch: Path, *, ours: bool) -> dict:
+def classify(scratch: Path, *, ours: bool) -> Iterator[None]:
     """Logits of 4 windows."""
     import torch
 
     from benchmarks import neurorvq_plain as plain
 
     module, x, rows = _set_up(scratch, "encoder", 4)
+
+    def logits():
+        return module(x) if ours else plain.classify(x, module, rows)
+
     with torch.no_grad():
+        logits()
+        yield
         for _ in range(6):
-            logits = module(x) if ours else plain.classify(x, module, rows)
-    return {"classes": logits.argmax(dim=1).tolist()}
+            found = logits()
+    return {"classes": found.argmax(dim=1).tolist()}
 
 
-def tune(scratch: Path, *, ours: bool) -> dict:
+def tune(scratch: Path, *, ours: bool) -> Iterator[None]:
     """Fine-tuning steps on 4 windows, all weights."""
     import torch
     from torch.nn import functional
@@ -111,6 +130,7 @@ def tune(scratch: Path, *, ours: bool) -> dict:
     module, x, rows = _set_up(scratch, "encoder", 4)
     module.train()
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5, fused=ours)
+    yield
     for _ in range(4):
         optimizer.zero_grad()
         logits = module(x) if ours else plain.classify(x, module, rows)
@@ -121,7 +141,7 @@ def tune(scratch: Path, *, ours: bool) -> dict:
 
 _IMPORTS = ("torch", "torch._dynamo", "neurosig.models.neurorvq_encoder", "neurosig.tokenizers.neurorvq_module")
 _CASES = (
-    ("tokens", tokens, "tokenizer", "tokens of 4 windows of 16 x 800, 20 times", 1 / 4),
+    ("tokens", tokens, "tokenizer", "tokens of 4 windows of 16 x 800, 6 times", 1 / 4),
     ("rebuilt", rebuilt, "tokenizer", "tokens and reconstruction of 4 windows, 6 times", 1 / 3),
     ("train", train, "tokenizer", "6 training steps of the tokenizer on 1 window", 1 / 1.5),
     ("classify", classify, "encoder", "encoder and classifier on 4 windows, 6 times", 1.2),

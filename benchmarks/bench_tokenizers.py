@@ -5,6 +5,7 @@ Sizes are the published ones, weights are random; both sides have the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -137,19 +138,21 @@ def _tfm_module():
     return module
 
 
-def tfm_tokenize(scratch: Path, *, n_times: int, ours: bool) -> dict:
+def tfm_tokenize(scratch: Path, *, n_times: int, ours: bool) -> Iterator[None]:
     import torch
 
     torch.set_num_threads(1)
     module, x = _tfm_module(), _signals(n_times)
     with torch.no_grad():
-        plain = None if ours else _plain_tfm(module.to_reference())[0]
+        function = (lambda x: module.encode(x[:, None])[:, 0]) if ours else _plain_tfm(module.to_reference())[0]
+        function(x)
+        yield
         for _ in range(10):
-            tokens = module.encode(x[:, None])[:, 0] if plain is None else plain(x)
+            tokens = function(x)
     return {"tokens": list(tokens.shape), "sum": int(tokens.sum()), "used": len(tokens.unique())}
 
 
-def tfm_train(scratch: Path, *, ours: bool) -> dict:
+def tfm_train(scratch: Path, *, ours: bool) -> Iterator[None]:
     import torch
 
     from neurosig.tokenizers.tfm_signal import time_frequency_mask
@@ -167,6 +170,7 @@ def tfm_train(scratch: Path, *, ours: bool) -> dict:
         loss = partial(masked_loss, x, keep.float())
     optimizer = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-5, betas=(0.9, 0.99))
     losses = []
+    yield
     for _ in range(5):
         optimizer.zero_grad()
         total = loss()
@@ -176,7 +180,7 @@ def tfm_train(scratch: Path, *, ours: bool) -> dict:
     return {"falls": losses[-1] < losses[0], "shown": {"last loss": losses[-1]}}
 
 
-def tfm_encode(scratch: Path, *, n_frames: int, ours: bool) -> dict:
+def tfm_encode(scratch: Path, *, n_frames: int, ours: bool) -> Iterator[None]:
     import torch
 
     from neurosig.models.tfm_encoder import TFMEncoder
@@ -187,6 +191,8 @@ def tfm_encode(scratch: Path, *, n_frames: int, ours: bool) -> dict:
     tokens = torch.randint(N_CODES, (16, 16, n_frames), generator=torch.Generator().manual_seed(0))
     function = module if ours else _plain_tfm(module.to_reference())[2]
     with torch.no_grad():
+        function(tokens)
+        yield
         for _ in range(20):
             logits = function(tokens)
     return {"shape": list(logits.shape), "classes": logits.argmax(dim=1).tolist()}

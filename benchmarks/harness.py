@@ -2,13 +2,16 @@
 
 A side is named "module:function"; the function takes a scratch folder, does the work, and may return a dictionary of
 facts about the result, which must be equal on both sides; numbers under "shown" may differ and are told in the table.
-What is measured is the function's run. Files that it needs are written into the scratch folder by another process
-before: neither their time nor their memory counts.
+What is measured is the function's run; of a generator, what comes after its one ``yield``: what is made ready once,
+however long the work. Files that it needs are written into the scratch folder by another process before: neither their
+time nor their memory counts.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
+import inspect
 import json
 import os
 import statistics
@@ -17,6 +20,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from neurosig.evaluation.measure import peak_memory
@@ -78,11 +82,30 @@ def run_side(target: str) -> dict:
         if hasattr(function, "imports"):
             for name in function.imports:
                 importlib.import_module(name)
+        work = partial(function, Path(scratch))
+        if inspect.isgeneratorfunction(_unwrapped(function)):
+            work = partial(_rest, ready := work())
+            next(ready)
+        gc.collect()  # what imports left behind is no part of the work
         with peak_memory() as memory:
             start = time.perf_counter()
-            facts = function(Path(scratch))
+            facts = work()
             seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_mb": memory["megabytes"], "facts": facts}
+
+
+def _unwrapped(function):
+    """The function itself, whatever its arguments are bound to."""
+    return _unwrapped(function.func) if isinstance(function, partial) else function
+
+
+def _rest(generator):
+    """What a generator returns that yields no more."""
+    try:
+        next(generator)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("a side yields once, before the work that is measured")
 
 
 def _in_own_process(target: str) -> dict:

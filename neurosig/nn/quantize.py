@@ -10,11 +10,9 @@ from torch import nn
 from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
+from neurosig.nn.nearest import KeptRounding, nearest_codes
 
 __all__ = ["Quantized", "VectorQuantizer", "codebook_losses", "kmeans", "look_up", "nearest_codes", "sync_sum"]
-
-_CHUNK = 1 << 22  # distances held at a time: 16 MB
-_GROUP = 64  # codes of which the smallest distance is taken at once
 
 
 @dataclass(frozen=True)
@@ -38,49 +36,6 @@ class Quantized:
     codebook_loss: torch.Tensor
     commitment_loss: torch.Tensor
     loss: torch.Tensor
-
-
-def nearest_codes(x: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
-    """Index of the nearest code by Euclidean distance.
-
-    Parameters
-    ----------
-    x : tensor of shape (..., dim)
-        Vectors.
-    codebook : tensor of shape (n_codes, dim)
-        Codes.
-
-    Returns
-    -------
-    int64 tensor of shape (...)
-        The first of several that are equally near. Computed in blocks, so that memory does not grow with the number of
-        vectors, and in float32 at least.
-    """
-    if x.shape[-1] != codebook.shape[1]:
-        raise InputError(f"expected vectors of {codebook.shape[1]} entries, got {x.shape[-1]}")
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        dtype = torch.promote_types(torch.promote_types(x.dtype, codebook.dtype), torch.float32)
-        rows = x.reshape(-1, x.shape[-1]).to(dtype)
-        codes = codebook.to(dtype)
-        # half the squared distance but for the vector's own length, which does not change the order
-        half = codes.square().sum(dim=1) / 2
-        indices = torch.empty(len(rows), dtype=torch.int64, device=x.device)
-        step = max(1, _CHUNK // len(codes))
-        for start in range(0, len(rows), step):
-            block = torch.addmm(half, rows[start : start + step], codes.T, alpha=-1)
-            indices[start : start + step] = _first_minimum(block)
-    return indices.reshape(x.shape[:-1])
-
-
-def _first_minimum(distances: torch.Tensor) -> torch.Tensor:
-    """Column of the first minimum of each row; minima of groups take vector instructions, torch.argmin does not."""
-    n_rows, n_columns = distances.shape
-    if n_columns % _GROUP:
-        return distances.argmin(dim=1)
-    groups = distances.view(n_rows, -1, _GROUP)
-    first = groups.amin(dim=2).argmin(dim=1)
-    within = groups[torch.arange(n_rows, device=distances.device), first].argmin(dim=1)
-    return first * _GROUP + within
 
 
 def look_up(indices: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
@@ -269,6 +224,7 @@ class VectorQuantizer(nn.Module):
         self.kmeans_init = kmeans_init
         self.generator: torch.Generator | None = None
         self.frozen = False
+        self._rounding = KeptRounding()
         codebook = torch.empty(n_codes, dim).uniform_(-1 / n_codes, 1 / n_codes)
         self.register_buffer("codebook", codebook)
         self.register_buffer("cluster_size", torch.zeros(n_codes))
@@ -292,7 +248,8 @@ class VectorQuantizer(nn.Module):
         updates = self.training and not self.frozen
         if updates and self.kmeans_init and not self.started:
             self._start(x.detach())
-        indices = self.encode(x)
+        rounded = None if updates else self._rounding.of(self.codebook)
+        indices = nearest_codes(x, self.codebook, rounded)
         codes = functional.embedding(indices, self.codebook)
         codebook_loss, commitment_loss = codebook_losses(x, codes, self.straight_through_vq_loss)
         if updates:
@@ -307,7 +264,7 @@ class VectorQuantizer(nn.Module):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Indices of the nearest codes: (..., dim) -> int64 (...)."""
-        return nearest_codes(x, self.codebook)
+        return nearest_codes(x, self.codebook, self._rounding.of(self.codebook))
 
     def decode(self, indices: torch.Tensor) -> torch.Tensor:
         """Codes: int64 (...) -> (..., dim); an index outside the codebook is an InputError."""

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.nn.directions import RoundedCodes, nearest_directions, roundable
+from neurosig.nn.nearest import KeptRounding, nearest_directions
 from neurosig.nn.quantize import Quantized, _draw, _from_first_process, _totals, look_up, sync_sum
 
 __all__ = ["UnitVectorQuantizer", "spherical_kmeans"]
@@ -125,7 +125,7 @@ class UnitVectorQuantizer(nn.Module):
         self.kmeans_init, self.restart_dead_codes = kmeans_init, restart_dead_codes
         self.generator: torch.Generator | None = None
         self.frozen = False
-        self._kept: tuple[torch.Tensor, tuple[int, int], RoundedCodes] | None = None
+        self._rounding = KeptRounding()
         self.register_buffer("codebook", functional.normalize(torch.randn(n_codes, dim), dim=1))
         self.register_buffer("usage", torch.zeros(n_codes))
         self.register_buffer("started", torch.tensor(not kmeans_init))
@@ -148,7 +148,7 @@ class UnitVectorQuantizer(nn.Module):
         updates = self.training and not self.frozen
         if updates and not self.started:
             self.initialise(directions)
-        rounded = None if updates else self._rounded()
+        rounded = None if updates else self._rounding.of(self.codebook, unit=True)
         indices = nearest_directions(directions.detach(), self.codebook, rounded)
         codes = functional.embedding(indices, self.codebook)
         commitment = functional.mse_loss(directions, codes)
@@ -164,7 +164,8 @@ class UnitVectorQuantizer(nn.Module):
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
         """Indices of the nearest directions: (..., dim) -> int64 (...)."""
-        return nearest_directions(functional.normalize(x, dim=-1), self.codebook, self._rounded())
+        rounded = self._rounding.of(self.codebook, unit=True)
+        return nearest_directions(functional.normalize(x, dim=-1), self.codebook, rounded)
 
     def decode(self, indices: torch.Tensor) -> torch.Tensor:
         """Codes: int64 (...) -> (..., dim); an index outside the codebook is an InputError."""
@@ -229,21 +230,6 @@ class UnitVectorQuantizer(nn.Module):
     def extra_repr(self) -> str:
         """Sizes."""
         return f"n_codes={self.n_codes}, dim={self.dim}, decay={self.decay:g}, beta={self.beta:g}"
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_kept": None}
-
-    def _rounded(self) -> RoundedCodes | None:
-        """Rounded codes, kept until the codes change: every change in place raises a tensor's version."""
-        codes = self.codebook
-        if codes.is_inference() or not roundable(codes):
-            return None
-        state = (codes.data_ptr(), codes._version)
-        # the tensor itself is held: memory that another gave back may come at the same place, in the same version
-        if self._kept is None or self._kept[0] is not codes or self._kept[1] != state:
-            with torch.no_grad():
-                self._kept = (codes, state, RoundedCodes(codes))
-        return self._kept[2]
 
     def _restart(self, rows: torch.Tensor, threshold: float) -> None:
         dead = (self.usage < threshold).nonzero().squeeze(1)

@@ -15,6 +15,8 @@ from neurosig.tokenizers.neurorvq_config import BackboneConfig
 
 __all__ = ["Block", "MultiScaleEncoder", "MultiScaleTransformer", "channel_rows", "initialise_weights", "patches"]
 
+_ROWS_IN_CACHE = 640  # vectors that pass the blocks together, on a CPU, so that what they make stays in a core's cache
+
 
 def patches(x: torch.Tensor, size: int) -> torch.Tensor:
     """Cut windows into patches.
@@ -215,9 +217,14 @@ class MultiScaleTransformer(nn.Module):
         places = (self.pos_embed[rows][:, None] + self.time_embed[slots]).reshape(length, dim)
         first = (self.cls_token + self.pos_embed[0]).expand(n_scales * n, 1, dim)
         x = torch.cat([first, features.reshape(n_scales * n, length, dim) + places], dim=1)
+        in_cache = x.device.type == "cpu" and not torch.is_grad_enabled()
+        parts = x.chunk(max(1, math.ceil(len(x) * (length + 1) / _ROWS_IN_CACHE))) if in_cache else (x,)
+        return torch.cat([self._attend(part)[:, 1:] for part in parts]).reshape(features.shape)
+
+    def _attend(self, x: torch.Tensor) -> torch.Tensor:
         for block in self.blocks:
             x = block(x)
-        return x[:, 1:].reshape(features.shape)
+        return x
 
     def normalise(self, x: torch.Tensor) -> torch.Tensor:
         """LayerNorm of each scale: (n_scales, ...) -> the same."""

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
+from neurosig.nn.freed_memory import keep_freed_memory
 from neurosig.nn.residual_quantize import ResidualQuantizer
 from neurosig.nn.state_dicts import read_state
 from neurosig.tokenizers.neurorvq_backbone import (
@@ -419,6 +420,8 @@ class NeuroRVQTokenizerModule(nn.Module):
 
     def _rows(self, x: torch.Tensor, channels: Any) -> torch.Tensor:
         patches(x, self.config.patch_size)
+        if x.device.type == "cpu":
+            keep_freed_memory()
         if not bool(torch.isfinite(x).all()):
             raise InputError("the windows hold NaN or infinity; interpolate or leave out what is missing")
         return self._channel_rows(channels, x.shape[1])

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
+from neurosig.nn import nearest
 from neurosig.nn.quantize import VectorQuantizer, codebook_losses, kmeans, look_up, nearest_codes, sync_sum
 
 
@@ -34,6 +35,52 @@ def test_the_first_of_equal_codes(n_codes):
     codebook = x[:20].repeat(8, 1)[:n_codes]  # small integers, so that all distances are exact
     distances = (x[:, None].double() - codebook.double()).square().sum(-1).numpy()
     np.testing.assert_array_equal(nearest_codes(x, codebook), np.argmin(distances, axis=1))
+
+
+@pytest.mark.skipif(not nearest._multiplies_integers(), reason="this processor has no products of 8-bit integers")
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("longer", [0.0, 0.3, 1e4])
+def test_rounded_search_is_exact_whatever_the_lengths(size, longer):
+    """Codes of one length, of several, and a few of which are far longer, as codes that no vector chose become."""
+    codes = functional.normalize(_normal(2048, 16, seed=1), dim=1)
+    codes = codes * (1 + longer * _normal(2048, 1, seed=2).abs() * (torch.arange(2048)[:, None] % 3 == 0))
+    x = size * functional.normalize(_normal(300, 16), dim=1)
+    x[7] = 0
+    found = nearest_codes(x, codes, nearest.RoundedCodes(codes))
+    distances = torch.cdist(x.double(), codes.double()).square()
+    chosen = distances.gather(1, found[:, None])[:, 0]
+    # half of a squared distance less the vector's own length is what float32 holds, to a few of its last digits
+    held = (x.norm(dim=1) * codes[found].norm(dim=1) + codes[found].square().sum(dim=1)).double()
+    assert bool((chosen - distances.amin(dim=1) <= 1e-6 * held).all())
+
+
+@pytest.mark.skipif(not nearest._multiplies_integers(), reason="this processor has no products of 8-bit integers")
+def test_rounded_search_leaves_few_candidates(monkeypatch):
+    """Without it the search would be exact too, but slow."""
+    monkeypatch.setattr(nearest, "_from_all", None)
+    codes = functional.normalize(_normal(4096, 32, seed=1), dim=1) * torch.linspace(0.5, 1, 4096)[:, None]
+    x = functional.normalize(_normal(300, 32), dim=1)
+    wanted = torch.cdist(x.double(), codes.double()).argmin(dim=1)
+    assert torch.equal(nearest_codes(x, codes), wanted)
+
+
+def test_the_first_of_equal_codes_in_a_rounded_search():
+    x = torch.randint(-3, 4, (1200, 4), generator=torch.Generator().manual_seed(0)).float()
+    codebook = x[:20].repeat(52, 1)[:1024]
+    distances = (x[:, None, :] - codebook[:20]).square().sum(-1).numpy()
+    np.testing.assert_array_equal(nearest_codes(x, codebook), np.argmin(distances, axis=1))
+
+
+def test_kept_rounded_codes_follow_every_change():
+    module = VectorQuantizer(4096, 8).eval()
+    module.codebook.copy_(_normal(4096, 8))
+    x = _normal(64, 8, seed=5)
+    first = module.encode(x)
+    module.codebook.copy_(module.codebook.flip(0))
+    assert torch.equal(module.encode(x), 4095 - first)
+    module.train()(x)
+    wanted = torch.cdist(x.double(), module.codebook.double()).argmin(dim=1)
+    assert torch.equal(module.eval().encode(x), wanted)
 
 
 def test_autocast_does_not_make_the_search_coarse():

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
-from neurosig.nn import directions
-from neurosig.nn.directions import RoundedCodes, nearest_directions
+from neurosig.nn import nearest
+from neurosig.nn.nearest import RoundedCodes, nearest_directions
 from neurosig.nn.residual_quantize import (
     ResidualQuantizer,
     UnitVectorQuantizer,
@@ -53,7 +53,7 @@ def test_nearest_is_that_of_all_products(n, n_codes, dim):
     assert torch.equal(nearest_directions(x.reshape(1, n, 1, dim), codes), wanted.reshape(1, n, 1))
 
 
-@pytest.mark.skipif(not directions._multiplies_integers(), reason="this processor has no products of 8-bit integers")
+@pytest.mark.skipif(not nearest._multiplies_integers(), reason="this processor has no products of 8-bit integers")
 @pytest.mark.parametrize("spread", [None, 0.3, 0.05])
 def test_rounded_search_is_exact_however_close_the_codes(spread):
     codes = _units(2048, 16, seed=1) if spread is None else functional.normalize(
@@ -61,7 +61,7 @@ def test_rounded_search_is_exact_however_close_the_codes(spread):
     )  # fmt: skip
     x = functional.normalize(codes[:300] + 0.1 * _normal(300, 16, seed=3), dim=1)
     exact = (x[:, None] * codes).sum(-1)  # the order of summation of the candidates' own products
-    found = nearest_directions(x, codes, RoundedCodes(codes))
+    found = nearest_directions(x, codes, RoundedCodes(codes, unit=True))
     assert torch.equal(exact.gather(1, found[:, None])[:, 0], exact.amax(dim=1))
 
 
@@ -69,7 +69,7 @@ def test_the_first_of_equal_codes():
     codes = _units(20, 8).repeat(13, 1)[:256]
     found = nearest_directions(_units(600, 8, seed=4), codes)
     assert int(found.max()) < 20
-    assert torch.equal(found, nearest_directions(_units(600, 8, seed=4), codes, RoundedCodes(codes)))
+    assert torch.equal(found, nearest_directions(_units(600, 8, seed=4), codes, RoundedCodes(codes, unit=True)))
 
 
 def test_zeros_and_another_length():
