@@ -409,10 +409,10 @@ class BrainMAE(nn.Module):
     def _begin_quietly(self) -> None:
         """Nothing is added to what the class token gathers, nothing filled in, until something is learned."""
         blocks = [*self.state_encoder, *self.temporal_encoder, *self.decoder]
-        silent = [block.narrow for block in blocks]
+        silent: list[Any] = [block.narrow for block in blocks]
         silent += [_attention(block).out for block in (*self.temporal_encoder, *self.decoder)]
         for layer in (*silent, self.output_projection):
-            nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
+            nn.init.zeros_(layer.weight)
 
     def _check(self, x: torch.Tensor) -> None:
         if x.ndim != 3 or x.shape[1] != self.n_chans:

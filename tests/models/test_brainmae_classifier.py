@@ -56,7 +56,7 @@ def changed(model, source):
 
 class TestStart:
     def test_it_learns_what_tells_the_classes_apart(self):
-        data = labelled(24)
+        data = labelled(48)
         model = classifier(max_epochs=30, lr=0.01, batch_size=8).fit(data)
         assert model.score(labelled(24, seed=1).X, labelled(24).y) > 0.8  # by chance in one of a thousand trainings
         proba = model.predict_proba(data.X)

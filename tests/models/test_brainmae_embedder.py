@@ -17,6 +17,7 @@ from neurosig.core.errors import ChannelError, InputError, StorageError, UsageEr
 from neurosig.core.lazy_runs import LazyRuns
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.models import BrainMAEClassifier, BrainMAEEmbedder
+from neurosig.preprocessing import FunctionalConnectivity
 from neurosig.training.checkpoint import Checkpoint
 
 torch.set_num_threads(1)
@@ -314,6 +315,32 @@ def networks(n_runs, seed, n_times=64):
     for t in range(1, n_times):
         course[..., t] = 0.9 * course[..., t - 1] + np.sqrt(1 - 0.81) * course[..., t]
     return np.repeat(course, 8, axis=1) + 0.5 * rng.standard_normal((n_runs, 40, n_times))
+
+
+class TestStates:
+    def test_as_output(self, fitted):
+        data = dataset(runs())
+        model = clone(fitted).set_params(output="states").fit(data)
+        found = model.transform(data)
+        assert [one.shape for one in found] == [(8, n // 5) for n in (30, 44, 30, 52, 36, 30)]
+        for one, state in zip(found, fitted.states(data), strict=True):  # the same training
+            np.testing.assert_array_equal(one, state)
+
+    def test_their_connectivity_is_a_pipeline(self, fitted):
+        data, y = dataset(runs()), np.arange(6) % 2
+        states = FrozenEstimator(fitted)
+        states.estimator.set_params(output="states")
+        try:
+            model = make_pipeline(states, FunctionalConnectivity(), LogisticRegression()).fit(data, y)
+            assert model.predict_proba(data).shape == (6, 2)
+            first = model[1].inverse_transform(model[:-1].transform(data))[0]
+            np.testing.assert_allclose(first, np.corrcoef(fitted.states(data)[0]), atol=1e-5)
+        finally:
+            fitted.set_params(output="embedding")
+
+    def test_another_output_is_refused(self):
+        with pytest.raises(UsageError, match="output must be 'embedding' or 'states', got 'mean'"):
+            embedder(output="mean").fit(dataset(runs()))
 
 
 class TestWhatIsLearned:

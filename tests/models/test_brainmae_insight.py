@@ -165,7 +165,7 @@ class TestStates:
         np.testing.assert_allclose(contextual[0].mean(axis=1), fitted.transform(X[3:4])[0], atol=1e-5)
 
     def test_of_noise_no_segment_is_found_in_others(self, fitted):
-        X = np.stack(runs((20 * 5,) * 10))
+        X = np.stack(runs((20 * 5,) * 24))
         found = segment_matching(fitted.states(X), n_splits=20)
         assert found.accuracy <= found.chance_upper
         # contextual states hold their place in time, which all runs share

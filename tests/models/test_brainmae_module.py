@@ -233,7 +233,8 @@ def test_training_draws_crops_from_the_generator():
 @every
 @pytest.mark.parametrize("region_embedding", ["learned", "sincos"])
 def test_pretraining_reaches_every_parameter(variant, region_embedding):
-    module = _module(variant, region_embedding=region_embedding).train()
+    token = "sum" if region_embedding == "learned" else "product"
+    module = _module(variant, region_embedding=region_embedding, decoder_token=token).train()
     x = _runs(4, 33)
     x[0, 3] = torch.nan
     x[1, :, 14:] = torch.nan
@@ -302,6 +303,10 @@ def test_number_of_parameters(variant):
     small = BrainMAE(**SMALL, variant=variant, mlp_ratio=2.5, region_embedding="sincos", decoder_depth=2)
     found = sum(parameter.numel() for parameter in small.parameters())
     assert found == _count(n=9, samples=4, d=12, ratio=2.5, blocks=7, learned=False)
+    gated = BrainMAE(**SMALL, variant=variant, mlp_ratio=2.5, decoder_token="product")
+    assert sum(parameter.numel() for parameter in gated.parameters()) == 12 * 12 + _count(
+        n=9, samples=4, d=12, ratio=2.5, blocks=6
+    )
 
 
 @pytest.mark.parametrize(
@@ -374,6 +379,32 @@ def test_start_of_the_weights(init_std, of_weights, of_embeddings):
     np.testing.assert_allclose(module.region_embedding.detach().std(), of_embeddings, rtol=0.05)
 
 
+def test_the_start_fills_in_nothing_yet_sees_the_data():
+    torch.manual_seed(0)
+    module, x = BrainMAE(**SMALL, drop_prob=0.0), _runs(4).float()
+    loss = module.training_loss(x, torch.Generator().manual_seed(0))
+    loss["total"].backward()
+    assert not bool(module.reconstruct(x, _mask((4, 5, 9))).x_hat.any())
+    assert bool(module.output_projection.weight.grad.any())  # it can learn
+    one, other = module.encode(x).contextual[:2].detach()
+    assert float((one - other).std()) > 0.1  # of normalised values: what goes through the network is about the data
+    assert bool(BrainMAE(**SMALL, init_std=0.02).reconstruct(x).x_hat.any())
+
+
+def test_a_product_token_is_the_state_weighed_by_the_region():
+    module = _module(decoder_token="product")
+    states = torch.randn(3, 12, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    module.decoder[0].register_forward_pre_hook(lambda _, inputs: found.append(inputs[0].detach()))
+    module._decode(states)
+    e = module.region_embedding
+    for state, tokens in zip(states, found[0].unflatten(0, (3, 9)), strict=True):
+        u = module.from_state.weight @ state + module.from_state.bias
+        wanted = u * (e @ module.region_gate.weight.T) + e @ module.from_region.weight.T
+        torch.testing.assert_close(tokens, wanted.detach())
+    assert _module().region_gate is None
+
+
 def test_a_new_head():
     module, x = _module(), _runs()
     assert torch.equal(module(x), module.embed(x))
@@ -419,6 +450,7 @@ def test_gradients_of_the_whole():
         ({"sfreq": None}, "and sfreq, which is 1 / TR"),
         ({"variant": "dynamic"}, "variant must be one of sg, ag, vanilla, got 'dynamic'"),
         ({"region_embedding": "fixed"}, "region_embedding must be one of learned, sincos"),
+        ({"decoder_token": "cat"}, "decoder_token must be one of sum, product, got 'cat'"),
         ({"depth": 0}, "depth must be a whole number, at least 1, got 0"),
         ({"n_segments": 1.5}, "n_segments must be a whole number, at least 1, got 1.5"),
         ({"emb_size": 9, "n_heads": 3}, "emb_size must be even, got 9"),
