@@ -8,9 +8,10 @@ decision is kept in OUT under all that it depends on.
     318 people of 5 sites, one run each. Folds leave a fifth of the people out, stratified by diagnosis and balanced by
     site, or one site. Networks are pretrained on the training people of the fold alone, without labels; then fine-tuned
     on them, or a linear model learns from what they make of runs: from their embeddings, or from the connectivity of
-    their states ("states+tangent+LR", the pipeline FC-tangent+LR with states in place of regions). Connectivity with a
-    linear model stands beside them, and BrainMAE from scratch. "with FC" averages the ranks of a network's scores and
-    those of FC+LR (both of the same training people): does the network know anything that connectivity does not?
+    their states ("states+tangent+LR": the pipeline FC-tangent+LR with states in place of regions; "every 4 s": of
+    segments that overlap). Connectivity with a linear model stands beside them, and BrainMAE from scratch. "with FC"
+    averages the ranks of a network's scores and those of FC+LR (both of the same training people): does the network
+    know anything that connectivity does not?
     Ablations ("short ...") are pretrained more briefly, all alike.
 ``story``
     24 people who heard the same story. BrainMAE is pretrained on one half of them. Of the others each 15-s segment of
@@ -58,7 +59,6 @@ SIZES: dict[str, Any] = {
 }  # fmt: skip
 PRETRAINING: dict[str, Any] = {
     "max_epochs": 16, "batch_size": 4, "lr": 2e-3, "drop_prob": 0.0, "mask_ratio": (0.0, 0.5),
-    "decoder_token": "product",
 }  # fmt: skip
 SHORT = {"max_epochs": 6}
 TUNING: dict[str, Any] = {
@@ -72,6 +72,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], bool, dict[str, Any] | str]] = {
     "BrainMAE from scratch": ({}, False, {}),
     "BrainMAE embedding+LR": ({}, True, "embedding"),
     "BrainMAE states+tangent+LR": ({}, True, "states"),
+    "BrainMAE states every 4 s+tangent+LR": ({}, True, "states every 4 s"),
     "BrainMAE, regions dropped": ({}, True, {"region_dropout": 0.3}),
     "short": (SHORT, True, "states"),
     "short, AG": ({**SHORT, "variant": "ag"}, True, "states"),
@@ -137,10 +138,11 @@ def _scores(out: Path, name: str, seed: int, train: np.ndarray, test: np.ndarray
     network, pretrained, head = NETWORKS[name]
     embedder, told = _pretrained(out, network, seed, seen, new) if pretrained else (None, {})
     if isinstance(head, str):
-        embedder.set_params(output=head)
+        of_states = head.startswith("states")
+        embedder.set_params(output="states" if of_states else head, step=4.0 if head == "states every 4 s" else None)
         on_states = clone(load_pipelines(names="FC-tangent+LR")["FC-tangent+LR"])
         on_embedding = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-        probe = on_states if head == "states" else on_embedding
+        probe = on_states if of_states else on_embedding
         probe.fit(embedder.transform(seen), seen.y)
         return {"scores": probe.predict_proba(embedder.transform(new))[:, 1].tolist(), **told}
     sizes = {} if embedder is not None else {**SIZES, **network}

@@ -44,7 +44,7 @@ def save(figure, name):
 brain = {"n_regions": 20, "n_networks": 4, "label": None}
 unlabelled = simulate_fmri(30, n_sites=2, t_r=[2.0, 1.5], n_times=[120, 160], **brain, random_state=0)
 small = {"segment": 10.0, "n_segments": 10, "emb_size": 32, "n_heads": 4, "depth": 1, "temporal_depth": 1}
-training = {"max_epochs": 60, "lr": 0.01, "final_lr": 1e-3, "batch_size": 4, "random_state": 0}
+training = {"max_epochs": 40, "lr": 0.01, "batch_size": 4, "random_state": 0}
 embedder = BrainMAEEmbedder(**small, **training, validation=0.2).fit(unlabelled)
 print(f"works at TR {embedder.t_r_:g} s; resampled: {embedder.resampled_}; {embedder.n_parameters_:,} weights")
 print(f"{len(embedder.trained_on_['subjects'])} people learned from, weights of epoch {embedder.best_epoch_}")

@@ -39,7 +39,7 @@ def save(figure, name):
 data = simulate_fmri(48, n_times=120, n_regions=20, n_networks=4, label="both", effect=2.0, random_state=0)
 numbers = data.metadata["subject"].astype(int).to_numpy()
 small = {"segment": 10.0, "n_segments": 12, "emb_size": 32, "n_heads": 4, "depth": 1, "temporal_depth": 1}
-training = {"max_epochs": 70, "lr": 0.01, "final_lr": 0.01, "warmup": 1, "batch_size": 4}
+training = {"max_epochs": 40, "lr": 0.01, "batch_size": 4}
 first = BrainMAEEmbedder(**small, **training, random_state=0).fit(data.subset(numbers <= 20))
 second = BrainMAEEmbedder(**small, **training, random_state=1).fit(data.subset((numbers > 20) & (numbers <= 40)))
 new = data.subset(numbers > 40)

@@ -14,6 +14,7 @@ from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.models.brainmae_masking import draw_masks, reconstruction_loss, steps_of
 from neurosig.models.brainmae_parts import (
     HEAD_STD,
+    REGION_STD,
     BrainMAEReconstruction,
     BrainMAEStates,
     check_options,
@@ -70,17 +71,17 @@ class BrainMAE(nn.Module):
         steps of 0.05; None hides nothing.
     masked_weight : float
         Weight of the error in hidden regions; that in visible ones has what is left.
-    decoder_token : {"sum", "product"}
+    decoder_token : {"product", "sum"}
         How the decoder is told for which region it fills in which state. "sum": linear maps of both, added, as
-        published. "product": the map of the state is multiplied, entry by entry, by another map of the region before.
-        What a region does is, to begin with, the state weighed by what the region is; blocks have to find such products
-        in a sum by their hidden layers, and learn several times slower.
+        published. "product", ours: before that the map of the state is multiplied, entry by entry, by another map of
+        the region. What a region does is, to begin with, the state weighed by what the region is; in a sum a block has
+        to find such products by its hidden layer, and learns several times slower.
     init_std : float or None
-        Standard deviation of weights and embeddings at the start. None lets learning begin at once: embeddings of size
-        1 and weights of ``in_features ** -0.5``, so that regions differ; zeros in what blocks add, but for attention in
-        the state encoder, and in the layer that gives the series, so that there is no noise to unlearn, in the course
-        of which the network would lose its sight of the data. With small embeddings and weights, as 0.02, it fills in
-        the mean over all regions for hundreds of steps.
+        Standard deviation of weights and embeddings at the start. None lets learning begin at once. Regions differ:
+        their embeddings are of size 0.3 (of the class token 1), weights of ``in_features ** -0.5``. And there is no
+        noise to unlearn, in the course of which the network would lose its sight of the data: zeros in the layer that
+        gives the series and in what blocks add, but for attention in the state encoder. From small embeddings and
+        weights, as 0.02, it fills in the mean over all regions for hundreds of steps.
 
     Attributes
     ----------
@@ -153,7 +154,7 @@ class BrainMAE(nn.Module):
         self_loops: bool = False,
         mask_ratio: Sequence[float] | None = (0.0, 0.8),
         masked_weight: float = 0.75,
-        decoder_token: str = "sum",
+        decoder_token: str = "product",
         init_std: float | None = None,
     ):
         super().__init__()
@@ -219,9 +220,13 @@ class BrainMAE(nn.Module):
         self.init_std = init_std
         for part in self.modules():
             initialise(part, init_std)
-        for embedding in (self.region_embedding, self.class_token, self.class_embedding):
+        for embedding, std in (
+            (self.region_embedding, REGION_STD),
+            (self.class_token, 1.0),
+            (self.class_embedding, 1.0),
+        ):
             if isinstance(embedding, nn.Parameter):
-                nn.init.normal_(embedding, std=1.0 if init_std is None else init_std)
+                nn.init.normal_(embedding, std=std if init_std is None else init_std)
         if init_std is None:
             self._begin_quietly()
         if n_outputs is not None:

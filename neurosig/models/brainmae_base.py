@@ -59,11 +59,11 @@ class LearnedBrainMAE(BrainMAE):
         """Set the mode; once frozen it stays in evaluation mode."""
         return super().train(mode and not getattr(self, "_frozen", False))
 
-    def measured(self, x: torch.Tensor) -> torch.Tensor:
+    def measured(self, x: torch.Tensor, step: int | None = None) -> torch.Tensor:
         """Which regions were measured throughout which segment of runs: bool, (n, n_segments, n_chans)."""
-        return self._segments(x)[1]
+        return self._overlapping(x, step)[1]
 
-    def states(self, x: torch.Tensor, *, contextual: bool = False) -> torch.Tensor:
+    def states(self, x: torch.Tensor, *, contextual: bool = False, step: int | None = None) -> torch.Tensor:
         """States of the segments of runs, after the temporal encoder or before.
 
         Parameters
@@ -72,15 +72,25 @@ class LearnedBrainMAE(BrainMAE):
             As for `forward`.
         contextual : bool
             Whether they have been through the temporal encoder.
+        step : int, optional
+            Volumes from the beginning of a segment to that of the next; a segment's, by default.
 
         Returns
         -------
         tensor of shape (n, n_segments, emb_size)
             Zeros for segments in which nothing was measured.
         """
-        segments, present = self._segments(x)
+        segments, present = self._overlapping(x, step)
         states = self._states(segments, present)[0]
         return self._contextual(states, present.any(dim=-1)) if contextual else states
+
+    def _overlapping(self, x: torch.Tensor, step: int | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments that begin every so many volumes, as `_segments` gives those that follow each other."""
+        if step is None:
+            return self._segments(x)
+        self._check(x)
+        segments = x.unfold(2, self.samples, step).transpose(1, 2)
+        return segments, ~segments.isnan().any(dim=-1)
 
     def window_means(self, x: torch.Tensor) -> torch.Tensor:
         """What the head reads: mean contextual state of each window, and its number of segments.
@@ -124,9 +134,9 @@ class TakesRuns:
         Range of the share of regions that are hidden in a segment in pretraining; None hides none.
     masked_weight : float
         Weight of the hidden part in the loss of pretraining, from 0 to 1.
-    decoder_token : {"sum", "product"}
-        How the decoder joins state and region: added, as published, or multiplied, which learns several times faster;
-        see `BrainMAE`.
+    decoder_token : {"product", "sum"}
+        How the decoder joins state and region: multiplied, which is ours and learns several times faster, or added, as
+        published; see `BrainMAE`.
     init_std : float or None
         Standard deviation of weights and embeddings at the start. None lets learning begin at once, see `BrainMAE`;
         small ones, as 0.02, leave all regions alike for hundreds of steps. A head begins with 0.02 either way, and

@@ -39,6 +39,9 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         What `transform` gives: one vector a run, or the states of its segments, a series that
         `neurosig.preprocessing.FunctionalConnectivity` reads as it reads regions. As z-scores have no mean, a vector
         that is a mean over a run keeps little of how its regions go together; the states' connectivity keeps it.
+    step : float, optional
+        With ``output="states"``: seconds from the beginning of a segment to that of the next, see `states`. Segments
+        that overlap give more states of short runs, and their connectivity is known better.
     on_tr_mismatch : {"resample", "error"}
         What becomes of runs with another repetition time than the network works at: resampled along straight lines, or
         refused.
@@ -107,9 +110,10 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         n_heads: int = 8, depth: int = 3, temporal_depth: int = 2, decoder_depth: int = 1, mlp_ratio: float = 4.0,
         drop_prob: float = 0.1, region_embedding: str = "learned", self_loops: bool = False,
         mask_ratio: Sequence[float] | None = (0.0, 0.8), masked_weight: float = 0.75,
-        decoder_token: str = "sum", init_std: float | None = None, output: str = "embedding",
-        standardize: str | None = "run", resample_to: float | None = None, on_tr_mismatch: str = "resample",
-        on_missing: str = "raise", on_unknown: str = "raise", max_epochs: int = 1000, batch_size: int = 32,
+        decoder_token: str = "product", init_std: float | None = None, output: str = "embedding",
+        step: float | None = None, standardize: str | None = "run", resample_to: float | None = None,
+        on_tr_mismatch: str = "resample", on_missing: str = "raise", on_unknown: str = "raise",
+        max_epochs: int = 1000, batch_size: int = 32,
         lr: float = 1e-4, weight_decay: float = 0.05, betas: Sequence[float] = (0.9, 0.95),
         warmup: float | None = None, final_lr: float = 0.0, clip_norm: float | None = 1.0,
         validation: float | None = None, patience: int | None = None, precision: str = "float32",
@@ -140,6 +144,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         self.decoder_token = decoder_token
         self.init_std = init_std
         self.output = output
+        self.step = step
         self.standardize = standardize
         self.resample_to = resample_to
         self.on_tr_mismatch = on_tr_mismatch
@@ -214,7 +219,7 @@ class BrainMAEEmbedder(Reconstructs, TakesRuns, SelfSupervisedEstimator):
         check_is_fitted(self)
         self._check_output()
         if self.output == "states":
-            return self.states(X, t_r)  # type: ignore[return-value]
+            return self.states(X, t_r, step=self.step)  # type: ignore[return-value]
         return self._over_runs(X, lambda batch: self.module_.embed(batch), t_r)
 
     def _check_output(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -164,7 +165,9 @@ class Insight:
             found[index, : part.shape[1]] = part
         return StateAttention(found, np.arange(longest) * self.module_.samples * self.t_r_)
 
-    def states(self, X: Any, t_r: Any = None, *, contextual: bool = False) -> np.ndarray | list[np.ndarray]:
+    def states(
+        self, X: Any, t_r: Any = None, *, contextual: bool = False, step: float | None = None
+    ) -> np.ndarray | list[np.ndarray]:
         """Give the states of the segments of each run, in time.
 
         Parameters
@@ -178,23 +181,43 @@ class Insight:
             told their places in it, too: the contextual states of any two runs resemble each other at the same time,
             whatever happened then, so that matching them by time (`neurosig.evaluation.segment_matching`) finds most
             segments of mere noise. The others know nothing but their segment.
+        step : float, optional
+            Seconds from the beginning of a segment to that of the next, to the nearest volume: of less than a segment,
+            segments overlap, and there are more of them. None lets each begin where the one before it ends, which
+            contextual states need.
 
         Returns
         -------
         float32 array of shape (n_runs, emb_size, n_segments), or list of arrays of shape (emb_size, n_segments)
             A list where runs differ in their segments. What is left of a run after its last whole segment has no state.
+
+        Raises
+        ------
+        UsageError
+            If `step` is not above 0, or given with `contextual`.
         """
         check_is_fitted(self)
+        volumes = None if step is None else self._volumes_of(step, contextual)
+
+        def of_batch(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            module = self.module_
+            return module.states(batch, contextual=contextual, step=volumes), module.measured(batch, volumes)
+
         found: dict[int, np.ndarray] = {}
-        for index, states in self._each_batch_of_runs(
-            X, lambda batch: (self.module_.states(batch, contextual=contextual), self.module_.measured(batch)), t_r
-        ):
-            values, measured = states
+        for index, (values, measured) in self._each_batch_of_runs(X, of_batch, t_r):
             n_segments = measured.any(dim=-1).sum(dim=1).tolist()  # a run lacks none before it ends
             for row, one, n in zip(index.tolist(), values.float().cpu().numpy(), n_segments, strict=True):
                 found[row] = np.ascontiguousarray(one[:n].T)
         rows = [found[row] for row in range(len(found))]
         return np.stack(rows) if len({one.shape[1] for one in rows}) == 1 else rows
+
+    def _volumes_of(self, step: float, contextual: bool) -> int:
+        """Volumes of a step between segments, at least one."""
+        if isinstance(step, bool | str) or not 0 < step < math.inf:
+            raise UsageError(f"step must be above 0 (seconds), or None, got {step!r}")
+        if contextual:
+            raise UsageError("contextual states are of segments that follow each other: leave step= out")
+        return max(1, math.floor(step / self.t_r_ + 0.5))
 
     def representation_pca(self, X: Any, n_components: int = 2, t_r: Any = None) -> RepresentationPCA:
         """Give the principal components of the embeddings of runs.

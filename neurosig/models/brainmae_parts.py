@@ -16,6 +16,7 @@ __all__ = [
     "DECODER_TOKENS",
     "HEAD_STD",
     "REGION_EMBEDDINGS",
+    "REGION_STD",
     "VARIANTS",
     "BrainMAEReconstruction",
     "BrainMAEStates",
@@ -28,7 +29,8 @@ __all__ = [
 
 VARIANTS = ("sg", "ag", "vanilla")
 REGION_EMBEDDINGS = ("learned", "sincos")
-DECODER_TOKENS = ("sum", "product")
+DECODER_TOKENS = ("product", "sum")
+REGION_STD = 0.3  # of regions' embeddings: they differ, and what is learned of them is not lost in where they began
 HEAD_STD = 0.02  # of a new head whatever the rest begins with: answers are even before anything is learned
 
 
