@@ -33,6 +33,18 @@ def pipelines() -> str:
     return "\n".join(lines)
 
 
+def fmri_pipelines() -> str:
+    """The pipelines for runs of fMRI, from their files."""
+    from neurosig.evaluation.pipelines import FMRI, read_pipeline_specs
+
+    lines = ["| pipeline | group | what it is |", "|---|---|---|"]
+    lines += [
+        f"| {spec.name} | {spec.group} | {spec.description} |"
+        for spec in read_pipeline_specs(groups=["baseline", "fmri", "brainmae"], paradigm=FMRI)
+    ]
+    return "\n".join(lines)
+
+
 def datasets() -> str:
     """The datasets that neurosig knows, from their manifests."""
     from neurosig.loaders.manifest import list_manifests, read_manifest
@@ -47,7 +59,7 @@ def datasets() -> str:
 
 def fill(text: str) -> str:
     """README text with every generated part made anew."""
-    for part in (estimators, pipelines, datasets):
+    for part in (estimators, pipelines, fmri_pipelines, datasets):
         name = part.__name__
         pattern = re.compile(rf"(<!-- generated: {name} -->\n).*?(<!-- end: {name} -->)", re.DOTALL)
         if not pattern.search(text):

@@ -26,6 +26,7 @@ from neurosig.cli import (
     report,
     tokenize,
     train,
+    wording,
 )
 from neurosig.core.errors import NeurosigError
 
@@ -112,7 +113,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     json = "--json" in (arguments[: arguments.index("--")] if "--" in arguments else arguments)
     console.answered.clear()
     try:
-        code = typer.main.get_command(app).main(args=arguments, prog_name="neurosig", standalone_mode=False)
+        command = typer.main.get_command(app)
+        wording.speak_to(_options_of(command, arguments))
+        code = command.main(args=arguments, prog_name="neurosig", standalone_mode=False)
         sys.stdout.flush()
         code = code if isinstance(code, int) else 0
         if code == STOPPED:
@@ -122,6 +125,13 @@ def main(argv: list[str] | None = None) -> NoReturn:
     except Exception as error:
         code = _explain(error, debug, json)
     _leave(code)
+
+
+def _options_of(command: Any, arguments: list[str]) -> set[str]:
+    """The options of the command that is called."""
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word, command)
+    return {option for parameter in command.params for option in parameter.opts}
 
 
 def _stopped(arguments: list[str]) -> str:
@@ -134,7 +144,7 @@ def _stopped(arguments: list[str]) -> str:
 def _explain(error: Exception, debug: bool, json: bool) -> int:
     """Turn an error into one line on standard error, a JSON object where one is waited for, and an exit code."""
     if isinstance(error, NeurosigError):
-        return _fail(error.exit_code, f"error: {error}", debug, json)
+        return _fail(error.exit_code, f"error: {wording.as_typed(str(error))}", debug, json)
     if hasattr(error, "format_message"):  # typer's usage errors
         return _wrong_use(error, debug, json)
     if isinstance(error, BrokenPipeError):

@@ -271,7 +271,7 @@ def _show(results: Results, report: Path, read_as: list[str]) -> None:
             [
                 row.pipeline,
                 _number(row.mean),
-                _number(row.sd),
+                _number(row.sd) if row.sd == row.sd or row.sd_folds != row.sd_folds else f"{row.sd_folds:.3f} (folds)",
                 f"{_number(row.ci_low)} to {_number(row.ci_high)}" if row.ci_low == row.ci_low else "-",
                 row.n,
                 _number(row.chance),
@@ -304,6 +304,8 @@ def _show(results: Results, report: Path, read_as: list[str]) -> None:
 def _next(results: Results, program: str, read_as: list[str]) -> str:
     """What to do next; `read_as` are the options that read the first dataset once more as it was read here."""
     from neurosig.evaluation.cards import dummies_of
+    from neurosig.evaluation.metrics import REGRESSION
+    from neurosig.evaluation.verdict import chance_verdict
 
     meta = results.meta
     if not results.failed.empty:
@@ -312,7 +314,20 @@ def _next(results: Results, program: str, read_as: list[str]) -> str:
     ranking = ranking[(ranking["dataset"] == meta["datasets"][0]["name"]) & ~ranking["pipeline"].isin(dummies_of(meta))]
     if ranking.empty:
         return "next: compare pipelines that look at the signals; without --pipelines all shipped ones that fit run"
-    if not (ranking["mean"] > ranking["chance"]).any():
+    verdicts = {chance_verdict(row) for _, row in ranking.iterrows()}
+    if verdicts & {"above", "open"} and "above" not in verdicts:
+        best = ranking.iloc[0]
+        reach = (
+            f"the 95 % interval of {best['pipeline']} begins at {_number(best['ci_low'])}"
+            if best["ci_low"] == best["ci_low"]
+            else f"guessing may reach {_number(best['chance_upper'])} here, {best['pipeline']} has "
+            f"{_number(best['mean'])}"
+        )
+        return (
+            f"next: nothing here is clearly above chance ({_number(best['chance'])}; {reach}): more subjects or runs "
+            "would tell; do not train a model to be used on this"
+        )
+    if "above" not in verdicts:
         if meta["datasets"][0].get("modality") == "fmri":
             return (
                 f"next: nothing here does better than guessing: {program} inspect RUN shows what is wrong with one, "
@@ -327,7 +342,11 @@ def _next(results: Results, program: str, read_as: list[str]) -> str:
             f"next: {program} benchmark ... --evaluation cross_subject tells how far pipelines carry to people they "
             "have not learned from"
         )
-    name = ranking["pipeline"].iloc[0]
+    clear = [chance_verdict(row) == "above" for _, row in ranking.iterrows()]
+    name = ranking["pipeline"][clear].iloc[0]  # of equal ones the simplest, which stands first
+    metrics = set(results.table["metric"]) if "metric" in results.table else set()
+    if metrics & set(REGRESSION):  # train stores classifiers
+        return f"next: neurosig.load_pipelines(names={name!r}) gives the pipeline in Python, to be fitted on all runs"
     paths = {card["name"]: card.get("path") for card in meta.get("pipelines", ())}
     best = ["--pipeline", paths.get(name) or name, "--out", "model/"]
     return f"next: {program} {shlex.join(['train', *read_as, *best])}"

@@ -69,8 +69,10 @@ def note(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Write a warning to standard error, on one line."""
-    err().print(f"warning: {' '.join(str(text).split())}", style="yellow")
+    """Write a warning to standard error, on one line, with its advice as it is typed here."""
+    from neurosig.cli.wording import as_typed
+
+    err().print(f"warning: {as_typed(' '.join(str(text).split()))}", style="yellow")
 
 
 def show_table(

@@ -35,7 +35,12 @@ def command(
         float | None, typer.Option(help="Seconds from one window to the next; half a window by default.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for decoded.csv, decoded.json, report.html.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="Folder for decoded.csv, decoded.json, report.html; 'decoded' by default (with --json: none).",
+        ),
     ] = None,
     on_missing: Annotated[OnMissing, typer.Option(help="What to do about missing channels.")] = OnMissing.refuse,
     resample: Annotated[bool, typer.Option("--resample", help="Resample recordings of another rate.")] = False,
@@ -72,6 +77,8 @@ def command(
         _wrong("--events and --window exclude each other; give one of them")
     if out is None and not json_:
         out = Path("decoded")
+        if (out / "decoded.csv").exists():
+            console.warn(f"{out} holds the answers of an earlier call, which are replaced; --out names another folder")
     with console.only_json(json_), _place(out):
         decoded = _decode(recordings, model, events, window, step, on_missing.value, resample, {
             "unit": unit, "sfreq": sfreq, **(fmri_options.fmri_options(atlas, t_r, confounds, None, fmri) or {}),
@@ -131,15 +138,31 @@ def _show(decoded: Any, files: dict[str, Path]) -> None:
     from neurosig.cli import console
 
     for entry in decoded.report["recordings"]:
-        console.say(f"{Path(entry['file']).name}: {_length(entry)}{entry['n_windows']} decoded; {entry['mapping']}")
+        said = _answer(decoded, entry) if decoded.report.get("mode") == "runs" else f"{entry['n_windows']} decoded"
+        console.say(f"{Path(entry['file']).name}: {_length(entry)}{said}; {entry['mapping']}")
     for text in decoded.report["warnings"]:
         console.warn(text)
     counts = decoded.table["predicted"].value_counts()
     console.say("predicted: " + ", ".join(f"{name} {count}" for name, count in counts.items()))
     if decoded.accuracy is not None:
-        console.say(f"as the events say: {decoded.accuracy:.1%} of {int(decoded.table['correct'].notna().sum())}")
+        what = "labels" if decoded.report.get("mode") == "runs" else "events"
+        console.say(f"as the {what} say: {decoded.accuracy:.1%} of {int(decoded.table['correct'].notna().sum())}")
     for name, path in files.items():
         console.say(f"{name + ':':8}{path}")
+
+
+def _answer(decoded: Any, entry: dict[str, Any]) -> str:
+    """What the model says of a run, or of the runs of one file."""
+    rows = decoded.table[decoded.table["file"] == entry["file"]]
+    if len(rows) != 1:
+        counts = rows["predicted"].value_counts()
+        return f"{len(rows)} runs, " + ", ".join(f"{name} {count}" for name, count in counts.items())
+    row = rows.iloc[0]
+    prefix, word = {"probability": ("p_", "probability"), "score": ("score_", "score")}.get(decoded.kind, ("", ""))
+    number = f" ({word} {row[prefix + row['predicted']]:.2f})" if prefix else ""
+    label = row.get("event")
+    told = f", label {label}" if isinstance(label, str) else ""
+    return f"{row['predicted']}{number}{told}"
 
 
 def _length(entry: dict[str, Any]) -> str:

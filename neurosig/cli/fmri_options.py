@@ -7,7 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Atlas", "Confounds", "Labels", "More", "RepetitionTime", "fmri_options", "opened"]
+__all__ = ["MORE", "Atlas", "Confounds", "Labels", "More", "RepetitionTime", "fmri_options", "opened"]
+
+# options without an option of their own
+MORE = (
+    "high_pass", "low_pass", "standardize", "detrend", "smoothing_fwhm", "min_coverage", "task", "space", "table",
+    "key", "missing", "orientation", "regions", "unit", "mask", "events_table",
+)  # fmt: skip
 
 Atlas = Annotated[
     str | None,
@@ -32,8 +38,7 @@ More = Annotated[
     typer.Option(
         "--fmri",
         metavar="NAME=VALUE",
-        help="fMRI: more on how series are made: high_pass, low_pass, standardize, detrend, smoothing_fwhm, "
-        "min_coverage, task, space, table, key, orientation, mask, events_table; may be given several times.",
+        help=f"fMRI: more on how series are made: {', '.join(MORE)}; may be given several times.",
     ),
 ]
 

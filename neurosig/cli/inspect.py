@@ -37,6 +37,12 @@ def command(
         str | None,
         typer.Option(metavar="ROWS", help="Which way a table of regions lies: rows_are_volumes or rows_are_regions."),
     ] = None,
+    fmri: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fmri", metavar="NAME=VALUE", help="fMRI: orientation, min_coverage; may be given several times."
+        ),
+    ] = None,
 ) -> None:
     """Show what is in a recording: channels or regions, rate, events, amplitudes, and the problems found.
 
@@ -54,17 +60,18 @@ def command(
     from neurosig.loaders.recognise_fmri import holds_fmri
     from neurosig.loaders.recordings import ReadOptions
 
-    asked = any(option is not None for option in (atlas, t_r, orientation))
+    told = fmri_options.fmri_options(atlas, t_r, None, None, fmri) or {}
+    if orientation is not None:
+        told = {**told, "orientation": orientation}
+    asked = bool(told)
     if file.is_file() and holds_fmri(file, asked):
         eeg_only = {"--sfreq": sfreq, "--unit": unit, "--montage": montage}
-        inspect_fmri.command(
-            file, {"t_r": t_r, "atlas": atlas, "orientation": orientation}, eeg_only, json_, figure, channels
-        )
+        inspect_fmri.command(file, told, eeg_only, json_, figure, channels)
         return
     if file.is_dir() and file.suffix != ".zarr" and holds_fmri(file):
         raise UsageError(f"{file} is a folder of fMRI; inspect one run of it{inspect_fmri.first_run(file)}")
     if asked:
-        raise UsageError(f"--atlas, --t-r and --orientation are for fMRI, {file.name} is none by its name")
+        raise UsageError(f"--atlas, --t-r, --orientation and --fmri are for fMRI, {file.name} is none by its name")
     with console.only_json(json_):
         found = look_into(file, options=ReadOptions(sfreq=sfreq, unit=unit, montage=montage))
         if figure is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+_OPTIONS = ("t_r", "atlas", "orientation", "min_coverage")
 _SHOWN = 12  # regions and events listed before the text says how many more there are
 
 
@@ -18,7 +19,7 @@ def command(
     file : Path
         The file.
     options : dict
-        t_r, atlas and orientation, as `neurosig.loaders.inspect_fmri.inspect_fmri` takes them; None where not given.
+        Those of `_OPTIONS` that were given, as `neurosig.loaders.inspect_fmri.inspect_fmri` takes them.
     eeg_only : dict of str to object
         Options of the command that say nothing of fMRI; a given one is refused by its name.
     json_ : bool
@@ -36,8 +37,12 @@ def command(
 
     if given := [name for name, value in eeg_only.items() if value is not None]:
         raise UsageError(f"{', '.join(given)}: for EEG and MEG, {file.name} is fMRI; its rate is given by --t-r")
+    if unknown := [name for name in options if name not in _OPTIONS]:
+        raise UsageError(f"--fmri {unknown[0]}: inspect takes {', '.join(_OPTIONS[2:])}, as nothing is cleaned here")
+    if "min_coverage" in options:
+        options = {**options, "min_coverage": _number(options["min_coverage"])}
     with console.only_json(json_):
-        found = look_into_fmri(file, **{name: value for name, value in options.items() if value is not None})
+        found = look_into_fmri(file, **options)
         if figure is not None:
             save_figure(draw_fmri(found), figure)
     if json_:
@@ -46,6 +51,15 @@ def command(
     _show(found.report, every_region)
     if figure is not None:
         console.say(f"Figure: {figure}")
+
+
+def _number(text: Any) -> float:
+    from neurosig.core.errors import UsageError
+
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"--fmri min_coverage takes a number from 0 to 1, got {text!r}") from None
 
 
 def first_run(folder: Path) -> str:
@@ -68,6 +82,7 @@ def first_run(folder: Path) -> str:
 def _show(report: dict[str, Any], every_region: bool) -> None:
     from neurosig.cli import console
     from neurosig.cli.inspect import size
+    from neurosig.cli.wording import as_typed
 
     console.say(f"{report['file']}  ({report['format']}, {size(report['size_bytes'])})", style="bold")
     rows = [(report["kind"].capitalize(), _rows(report, every_region)), ("Volumes", _volumes(report))]
@@ -82,7 +97,7 @@ def _show(report: dict[str, Any], every_region: bool) -> None:
     for name, text in rows:
         console.say(f"  {name:<{width}} {text}")
     for text in report["notes"]:
-        console.say(f"  {'Note':<{width}} {text}", style="dim")
+        console.say(f"  {'Note':<{width}} {as_typed(text)}", style="dim")
     if not report["problems"]:
         console.say("No problems found.", style="green")
         return
@@ -90,7 +105,7 @@ def _show(report: dict[str, Any], every_region: bool) -> None:
     for problem in report["problems"]:
         regions = problem["regions"]
         told = "" if problem["kind"] == "duplicate" or not regions else f": {_listed(regions)}"
-        console.say(f"  ! {problem['message']}{told}", style="yellow")
+        console.say(f"  ! {as_typed(problem['message'])}{told}", style="yellow")
 
 
 def _rows(report: dict[str, Any], every_region: bool) -> str:

@@ -237,6 +237,7 @@ def _answer_of_runs(made: Any) -> dict[str, Any]:
     return {
         "folder": str(made.folder), "estimator": type(learned).__name__, "n_parameters": learned.n_parameters_,
         "n_runs": learned.n_windows_, "t_r": learned.t_r_, "datasets": made.collections,
+        "held_back": list(made.held_back),
         "best_epoch": learned.best_epoch_, "stopped": learned.stopped_, "seconds": learned.seconds_,
         "history": learned.history_, "seed": learned.random_state,
     }  # fmt: skip
@@ -247,8 +248,8 @@ def _show_runs(made: Any) -> None:
 
     learned = made.estimator
     console.say(
-        f"{type(learned).__name__}: {learned.n_parameters_:,} weights; learned from {learned.n_windows_} runs at a "
-        f"repetition time of {learned.t_r_:g} s"
+        f"{type(learned).__name__}: {learned.n_parameters_:,} weights; {learned.n_windows_} runs at a repetition "
+        f"time of {learned.t_r_:g} s"
     )
     for row in made.collections.to_dict(orient="records"):
         several = "" if row["subjects"] == 1 else "s"
@@ -256,6 +257,7 @@ def _show_runs(made: Any) -> None:
             f"  {row['dataset']}: {row['runs']} runs of {row['subjects']} subject{several}, {row['regions']} regions, "
             f"{row['volumes']} volumes"
         )
+    _show_held_back(made)
     _show_losses(learned)
     console.say(f"learned: {made.folder} (card: {made.folder / 'README.md'})")
     console.note(f"next: neurosig.models.BrainMAEClassifier(pretrained={str(made.folder)!r}).fit(runs, labels)")
@@ -322,12 +324,20 @@ def _show_learned(made: Any, codes: str) -> None:
             f"  {row['windows']} windows, {row['channels']} channels, {row['recordings']} recordings of "
             f"{row['subjects']} subject{'' if row['subjects'] == 1 else 's'}"
         )
-    if made.held_back:
-        several = "" if len(made.held_back) == 1 else "s"
-        console.say(f"  held back to judge it: subject{several} {', '.join(made.held_back)}")
+    _show_held_back(made)
     for name, reason in list(made.failed.items())[:_LINES]:
         console.warn(f"left out: {name}: {reason}")
     _show_losses(learned)
+
+
+def _show_held_back(made: Any) -> None:
+    """Who was not learned from: the validation losses are theirs."""
+    from neurosig.cli import console
+    from neurosig.core.channel_names import listed
+
+    if made.held_back:
+        several = "" if len(made.held_back) == 1 else "s"
+        console.say(f"  held back to judge it: subject{several} {listed(list(made.held_back), 12)}")
 
 
 def _show_losses(tokenizer: Any) -> None:

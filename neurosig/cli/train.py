@@ -31,7 +31,7 @@ def command(
     labels: fmri_options.Labels = None,
     fmri: fmri_options.More = None,
     cv: Annotated[bool, typer.Option("--cv/--no-cv", help="Estimate the score before the final fit.")] = True,
-    folds: Annotated[str, typer.Option(help="auto, run, chronological, session, subject or shuffled.")] = "auto",
+    folds: Annotated[str, typer.Option(help="auto, run, chronological, session, subject, site or shuffled.")] = "auto",
     n_splits: Annotated[
         int | None, typer.Option("--n-splits", help="Number of folds, where there is a choice.")
     ] = None,
@@ -110,6 +110,7 @@ def _train(
 def _show(answer: dict[str, Any]) -> None:
     from neurosig.cli import console
     from neurosig.evaluation.model_card import score_sentence
+    from neurosig.evaluation.verdict import above_chance
 
     data = answer["dataset"]
     several = "" if len(data["subjects"]) == 1 else "s"
@@ -122,7 +123,7 @@ def _show(answer: dict[str, Any]) -> None:
         console.warn(text)
     for score in answer["scores"]:
         console.say(f"  {score_sentence(score)}")
-        if score["mean"] <= score["chance_upper"]:
+        if not above_chance(score):
             console.warn("this score could be chance: do not rely on the model")
     if not answer["scores"]:
         console.warn("the score was not estimated (--no-cv): do not rely on the model")

@@ -123,6 +123,12 @@ class PretrainedFormat:
             raise StorageError(f"{folder} is not a saved {self.what}: it has no {CONFIG}") from error
         except (OSError, ValueError, RecursionError) as error:
             raise StorageError(f"cannot read {path}: {' '.join(str(error).split())[:200]}") from error
+        if isinstance(config, dict) and config.get("format") != self.name and isinstance(config.get("estimator"), str):
+            kind = config["estimator"]
+            start = f", or start another estimator from it, pretrained={str(folder)!r}" if "Embedder" in kind else ""
+            raise StorageError(
+                f"{folder} is not a saved {self.what}: it holds a {kind}; read it by {kind}.from_pretrained{start}"
+            )
         if not isinstance(config, dict) or config.get("format") != self.name:
             raise StorageError(f"{folder} is not a saved {self.what}: its {CONFIG} was written by something else")
         if config.get("format_version") != self.version:

@@ -30,6 +30,7 @@ _MODULES = (
     "neurosig.preprocessing.dynamic_connectivity",
     "neurosig.preprocessing.faster",
     "neurosig.preprocessing.harmonisation",
+    "neurosig.preprocessing.mean_pattern",
     "neurosig.preprocessing.resampling",
     "neurosig.preprocessing.scaling",
     "neurosig.preprocessing.siegel",

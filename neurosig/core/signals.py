@@ -286,10 +286,29 @@ class SignalDataset:
 
     def __repr__(self) -> str:
         shape = getattr(self.X, "shape", None)
-        size = " × ".join(map(str, shape)) if shape else f"{len(self)} arrays"
+        size = " × ".join(map(str, shape)) if shape else self._ragged_size()
+        if times := self._repetition_times():
+            size += f", t_r {' or '.join(times)} s" if len(times) < 3 else f", t_r {times[0]} to {times[-1]} s"
         classes = "" if self.y is None else f", {len(set(self.y.tolist()))} labels"
         subjects = self.metadata["subject"].nunique()
         return f"<SignalDataset {self.name}: {self.info.modality}, {size}, {subjects} subjects{classes}>"
+
+    def _ragged_size(self) -> str:
+        """How many arrays of how many regions and, where no file must be opened for it, of which lengths."""
+        kind = "regions" if self.info.modality == "fmri" else "channels"
+        size = f"{len(self)} arrays of {self.info.n_channels} {kind}"
+        if not isinstance(self.X, list) or not self.X:
+            return size
+        lengths = sorted({int(run.shape[-1]) for run in self.X})
+        span = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+        return f"{size} and {span} samples"
+
+    def _repetition_times(self) -> list[str]:
+        if self.info.modality != "fmri":
+            return []
+        told = self.metadata["t_r"].dropna() if "t_r" in self.metadata else ()
+        times = {float(value) for value in told} or ({self.info.t_r} if self.info.t_r else set())
+        return [f"{value:g}" for value in sorted(times)]
 
     def subset(self, query: str | Any) -> SignalDataset:
         """Some of the trials.

@@ -18,7 +18,7 @@ from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.evaluation.cohort_folds import check_labels
 from neurosig.evaluation.paradigms import scorer
 
-__all__ = ["ArraysDataset", "ArraysParadigm", "handed_over"]
+__all__ = ["ArraysDataset", "ArraysParadigm", "handed_over", "told_name"]
 
 
 class ArraysDataset(BaseDataset):
@@ -100,6 +100,11 @@ class ArraysParadigm(BaseParadigm):
             factor = unit_factor(part.info.unit, unit)
             X = X * factor if hasattr(X, "shape") else [np.asarray(run) * factor for run in X]
         return X, np.asarray(part.y), part.metadata.reset_index(drop=True)
+
+
+def told_name(dataset: BaseDataset) -> str:
+    """What a dataset is called in messages: signals in memory by their own name, not by the code that MOABB wants."""
+    return dataset.signals.name if isinstance(dataset, ArraysDataset) else dataset.code
 
 
 def handed_over(signals: SignalDataset) -> SignalSpec:

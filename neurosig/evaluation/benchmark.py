@@ -72,8 +72,9 @@ def benchmark(
     ----------
     pipelines : dict of str to estimator or path or name or list of these or None
         scikit-learn estimators by name; or pipeline files or folders of them, or names of pipelines that come with
-        neurosig (see `load_pipelines`); None takes all of those. From files, those made for the dataset's paradigm run,
-        those made for its filter-bank form on the same trials in MOABB's bands.
+        neurosig (see `load_pipelines`); None takes all of those, of fMRI the ones that the runs have labels,
+        sites and volumes for. From files, those made for the dataset's paradigm run, those made for its filter-bank
+        form on the same trials in MOABB's bands.
     datasets : str or path or Manifest or SignalDataset or moabb dataset or list of these
         A name, a recording or a folder is opened by `open_dataset`. The trials of a `SignalDataset` are used as they
         are, of any modality; EEG in volts reaches pipelines in microvolts, as from MOABB.
@@ -86,7 +87,8 @@ def benchmark(
         lengths. "session", "subject" and "site" are those of the cross evaluations, and select them.
     n_splits : int, optional
         Number of folds: 5 blocks or shuffled folds by default, and one a session or subject; 5 folds over subjects
-        where people bear one label each (see Notes). Sites are always left out one by one.
+        (fewer where a class has fewer) where people bear one label each (see Notes). Sites are always left out one by
+        one.
     cs_mode : str, optional
         In cross-subject evaluation, what of the test subject is given to steps that ask for it (MOABB's
         `CrossSubjectMode`): "train" (nothing, the default), "train_trialwise", "train_and_target_unlabeled_20p",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "common_columns", "dataset_card", "dummies_of", "fmri_facts", "left_out_trials", "pipeline_card", "python_call",
-    "region_places", "told_by_pipelines",
+    "region_places", "run_lengths", "told_by_pipelines",
 ]  # fmt: skip
 
 _LEFT_OUT = 0.01  # of the trials found
@@ -50,7 +50,7 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
         manifest = entry.manifest
         stated = ("title", "description", "modality", "paradigm", "licence", "citation", "doi", "notes")
         card |= {name: getattr(manifest, name) for name in stated}
-        card["warnings"] = list(manifest.warnings)
+        card["warnings"] = [_without_taken_advice(text, study.runner.name) for text in manifest.warnings]
         if manifest.processing is not None:
             card["processing"] = manifest.processing.to_dict()
     if isinstance(entry.given, SignalDataset):
@@ -79,6 +79,12 @@ def dataset_card(entry: Entry, study: Study, folds: pd.DataFrame, records: list[
     if counts:
         card["trials_found"], card["trials_kept"] = (sum(pair[i] for pair in counts.values()) for i in (0, 1))
     return card if study.runner.regression else {**card, "classes": classes}
+
+
+def _without_taken_advice(text: str, evaluation: str) -> str:
+    """A dataset's warning without its advice to leave sites out, where that is what was done."""
+    before, semicolon, advice = text.rpartition("; ")
+    return f"{before}." if semicolon and "--folds site" in advice and evaluation == "cross_site" else text
 
 
 def _n_subjects(study: Study, folds: pd.DataFrame) -> int:
@@ -114,7 +120,7 @@ def fmri_facts(signals: SignalDataset, subjects: Sequence[Any] | None = None) ->
         "t_r": None if not times else f"{times[0]:g}" if len(times) == 1 else f"{times[0]:g} to {times[-1]:g}, by run",
         "runs": len(table),
     }
-    lengths = _lengths(signals, table)
+    lengths = run_lengths(signals, table)
     if lengths:
         few, many = min(lengths), max(lengths)
         facts["volumes"] = f"{few}" if few == many else f"{few} to {many}"
@@ -131,7 +137,7 @@ def region_places(entry: Entry) -> dict[str, Any]:
     return {"names": list(info.ch_names), "positions": places}
 
 
-def _lengths(signals: SignalDataset, table: pd.DataFrame) -> list[int]:
+def run_lengths(signals: SignalDataset, table: pd.DataFrame) -> list[int]:
     """Volumes of each run: of the runs in memory, else what the metadata tell of those that are read as needed."""
     if hasattr(signals.X, "shape"):
         return [int(signals.X.shape[-1])]

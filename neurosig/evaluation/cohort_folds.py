@@ -16,10 +16,10 @@ from neurosig.core.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["bears_one_label", "check_labels", "site_folds", "site_names", "subject_folds"]
+__all__ = ["bears_one_label", "check_labels", "default_splits", "site_folds", "site_names", "subject_folds"]
 
 Fold = tuple[np.ndarray, np.ndarray]
-DEFAULT_SPLITS = 5
+USUAL_SPLITS = 5
 _NOT_KNOWN = {"", "n/a", "nan", "none", "<na>"}
 
 
@@ -35,7 +35,7 @@ def subject_folds(
     metadata : pandas.DataFrame of n_runs rows
         With the column ``subject``; where it has ``site``, sites are balanced within each label.
     n_splits : int, optional
-        Number of folds; 5 by default.
+        Number of folds; 5 by default, fewer where a class has fewer subjects.
     random_state : int or None
         Seed of the order in which people of one label and site are dealt out; None deals them out as they come.
 
@@ -67,7 +67,7 @@ def subject_folds(
     >>> [sorted(people["site"][test]).count("NYU") for _, test in folds]
     [2, 2]
     """
-    n_splits = DEFAULT_SPLITS if n_splits is None else n_splits
+    n_splits = default_splits(y, metadata) if n_splits is None else n_splits
     y = np.asarray(y)
     subjects = metadata["subject"].astype(str).to_numpy()
     names, first, number = np.unique(subjects, return_index=True, return_inverse=True)
@@ -89,6 +89,28 @@ def subject_folds(
     fold[order] = np.arange(len(names)) % n_splits
     tested = fold[number]
     return [(np.flatnonzero(tested != place), np.flatnonzero(tested == place)) for place in range(n_splits)]
+
+
+def default_splits(y: Any, metadata: pd.DataFrame) -> int:
+    """Number of folds over subjects where nobody asks for one: 5, or as many as the rarest class has subjects.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_runs,)
+        Labels.
+    metadata : pandas.DataFrame of n_runs rows
+        With the column ``subject``.
+
+    Returns
+    -------
+    int
+        At least 2, whether or not these can be made.
+    """
+    y, subjects = np.asarray(y), metadata["subject"].astype(str).to_numpy()
+    fewest = len(set(subjects))
+    if y.dtype.kind != "f":
+        fewest = min((len(set(subjects[y == name])) for name in np.unique(y)), default=0)
+    return max(2, min(USUAL_SPLITS, fewest))
 
 
 def _dealing_order(
@@ -114,6 +136,11 @@ def _check_subjects_of_each_class(y: np.ndarray, subjects: np.ndarray, n_splits:
     if len(counts) < 2:
         raise InputError(f"decoding needs runs of at least two classes, got one ({next(iter(counts), 'none')})")
     fewest = min(counts, key=lambda name: counts[name])
+    if counts[fewest] < 2:
+        raise InputError(
+            f"folds over subjects need two subjects or more of every class, got one of {fewest}: without that one "
+            "there is nobody to learn the class from; add subjects"
+        )
     if counts[fewest] < n_splits:
         raise InputError(
             f"{n_splits} folds need {n_splits} subjects of every class, got {counts[fewest]} of {fewest}; use at most "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from sklearn import config_context
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.evaluation.known_labels import labels_of_runs
 from neurosig.evaluation.pooled import asked, is_ragged, routed
 
 if TYPE_CHECKING:
@@ -51,11 +54,13 @@ def decode_runs(
     windows : (float, float), optional
         Length and step in seconds, for pipelines trained on trials.
     read : dict, optional
-        Fields of `neurosig.loaders.manifest_schema.FmriFields`; what it leaves out is as in training.
+        Fields of `neurosig.loaders.manifest_schema.FmriFields`; what it leaves out is as in training, but for the
+        repetition time, which runs must say. ``regions="training"`` gives tables without names the regions of training.
     on_missing : {"raise", "drop"}
         Regions of training that a run lacks: refused, or NaN.
     on_sfreq : {"raise", "resample"}
-        Another repetition time: refused, or resampled along straight lines.
+        A repetition time that no run of training had: refused, or resampled to the nearest of those, along straight
+        lines.
 
     Returns
     -------
@@ -85,17 +90,21 @@ def decode_runs(
         raise UsageError("no recordings to decode were given")
     tables, about, known = [], [], set()
     for item in items:
-        dataset = _opened(trained, item, events, read)
+        dataset, manifest = _opened(trained, item, events, read)
         known |= _people_of_training(trained, dataset)
         X, mapping = map_regions(dataset.X, dataset.info, spec, on_missing, dataset.name)
-        X, metadata, resampled = _at_trained_times(X, dataset.metadata, spec, on_sfreq, dataset.name)
-        seconds = [run.shape[-1] * float(t_r) for run, t_r in zip(X, metadata["t_r"], strict=True)]
+        X, metadata, resampled = _at_trained_times(
+            X, dataset.metadata, _times_of_training(trained), on_sfreq, dataset.name
+        )
+        seconds = [run.shape[-1] * t_r for run, t_r in zip(X, _seconds_of(metadata), strict=True)]
         names = None
         if not whole and events is None:
             X, metadata = _windows(X, metadata, spec, windows)
         elif not whole:
             names = metadata["event"].astype(str).tolist()
         table = _answers(trained, X, metadata, spec, whole)
+        if whole:
+            _add_labels(table, trained, dataset, manifest)
         if names is not None:
             table.insert(3, "event", names)
             if set(names) <= set(trained.classes):
@@ -139,10 +148,9 @@ def map_regions(
     missing = [region for region in want.ch_names if region not in place]
     unused = sorted(set(have.ch_names) - set(want.ch_names))
     if missing and (on_missing == "raise" or len(missing) == len(want.ch_names)):
-        atlases = f" (atlas {have.atlas}, trained on {want.atlas})" if have.atlas or want.atlas else ""
         raise ChannelError(
-            f"{name}: regions {listed(missing, 6)} of training are missing{atlases}; it has "
-            f"{listed(have.ch_names, 6)}. Read it with the atlas of training (--atlas)"
+            f"{name}: regions {listed(missing, 6)} of training are missing; it has {listed(have.ch_names, 6)}. "
+            + _how_to_match(have, want)
         )
     if have.unit != want.unit:
         raise ChannelError(
@@ -163,63 +171,109 @@ def map_regions(
     return (runs if is_ragged(X) else np.stack(runs)), mapping
 
 
-def _opened(trained: TrainedPipeline, item: Any, events: Any, read: Any) -> SignalDataset:
-    """The runs behind a path, read as those of training where nobody says otherwise; labels are not needed."""
+def _how_to_match(have: SignalSpec, want: SignalSpec) -> str:
+    """What to do about regions that are called otherwise than in training."""
+    if have.atlas is not None:
+        return f"Read it with the atlas of training, {want.atlas or 'which it does not name'} (atlas=FILE)"
+    if not all(re.fullmatch(r"region_\d+", name) for name in have.ch_names):
+        return "A table's regions are called as its header says: call them as in training"
+    if len(have.ch_names) == len(want.ch_names):
+        return "It does not name its regions; if they are those of training, in that order, say regions='training'"
+    return f"It does not name its {len(have.ch_names)} regions, the training had {len(want.ch_names)}: add a header"
+
+
+def _opened(trained: TrainedPipeline, item: Any, events: Any, read: Any) -> tuple[SignalDataset, Any]:
+    """The runs behind a path, read as those of training where nobody says otherwise; labels are not needed.
+
+    Returns the runs, and the manifest that knows their labels.
+    """
     from neurosig.loaders.manifest import open_dataset
 
     spec = trained.spec
     remembered = dict((trained.card.get("read") or {}).get("fmri") or {})
+    remembered.pop("t_r", None)  # what was said of the runs of training says nothing of these
     stated = {key: value for key, value in dict(read or {}).items() if value is not None}
+    if stated.get("regions") == "training":
+        stated["regions"] = list(spec.ch_names)
     for option in stated:
         if option in ("unit", "sfreq"):
             raise UsageError(f"{option} is for EEG and MEG; runs of fMRI take t_r")
-    if events == "training":
-        events = list(trained.classes)
+    if not isinstance(item, str | Path):
+        raise UsageError(f"runs to decode are paths or names of datasets, got {type(item).__name__}")
+    known = stated if _is_simulated(item) else {**remembered, **stated}  # made runs are not read from anywhere
+    atlas = known.get("atlas")
+    if atlas is not None and "atlas" not in stated and Path(atlas).suffix:
+        raise UsageError(f"this model was trained with the atlas {atlas}: pass it, atlas=FILE")
     cut: dict[str, Any] = {}
     if events is not None and spec.processing is not None:
         cut = {"tmin": spec.processing.tmin, "tmax": spec.processing.tmax}
-    known = {**remembered, **stated}
-    atlas = known.get("atlas")
-    if atlas is not None and "atlas" not in stated and Path(atlas).suffix:
-        raise UsageError(
-            f"this model was trained with the atlas {atlas}: pass it, --atlas FILE (read={{'atlas': path}})"
-        )
-    if not isinstance(item, str | Path):
-        raise UsageError(f"runs to decode are paths or names of datasets, got {type(item).__name__}")
-    manifest = open_dataset(item, events=events, fmri=known, **cut)
+    if events == "training":  # a run may lack some of them, so they are no slip of the pen
+        manifest = open_dataset(item, fmri=known, **cut).replace(events={name: name for name in trained.classes})
+    else:
+        manifest = open_dataset(item, events=events, fmri=known, **cut)
+    known_of = manifest
     if events is None:
         manifest = manifest.unlabelled()
-    dataset = manifest.load()
+    with warnings.catch_warnings():  # it is asked for below, where the model needs it
+        warnings.filterwarnings("ignore", message=".*not say the repetition time")
+        dataset = manifest.load()
     if dataset.info.modality != "fmri":
         raise InputError(f"{item}: this model was trained on fMRI, that is {dataset.info.modality}")
-    return dataset
+    return dataset, known_of
+
+
+def _is_simulated(item: str | Path) -> bool:
+    from neurosig.loaders.manifest import list_manifests, read_manifest
+
+    return str(item) in list_manifests() and read_manifest(item).kind == "simulated"
+
+
+def _times_of_training(trained: TrainedPipeline) -> list[float]:
+    """Repetition times of the runs of training in seconds; none where the model does not say them."""
+    told = trained.card.get("dataset", {}).get("t_r")
+    if told:
+        return [float(value) for value in told]
+    return [] if trained.spec.t_r is None else [trained.spec.t_r]
+
+
+def _seconds_of(metadata: pd.DataFrame) -> np.ndarray:
+    """Repetition time of each run, NaN where it is not known."""
+    import pandas as pd
+
+    return pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
 
 
 def _at_trained_times(
-    X: Any, metadata: pd.DataFrame, spec: SignalSpec, on_sfreq: str, name: str
+    X: Any, metadata: pd.DataFrame, trained: Sequence[float], on_sfreq: str, name: str
 ) -> tuple[Any, pd.DataFrame, list[float]]:
-    """Runs at the repetition time of training, where that was one."""
-    import pandas as pd
-
-    times = pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
-    if spec.t_r is None:
+    """Runs at a repetition time of training, where these are known."""
+    if not trained:
         return X, metadata, []
-    if np.isnan(times).any():
-        raise InputError(f"{name}: the files do not say their repetition time; pass it (t_r, --t-r)")
-    other = np.abs(times - spec.t_r) > _SAME_TIME
+    times, usual = _seconds_of(metadata), np.array(sorted(trained))
+    said = " or ".join(f"{value:g}" for value in usual)
+    if (unsaid := np.isnan(times)).any():
+        files = sorted(set(metadata["file"].astype(str)[unsaid]))
+        does = "does" if len(files) == 1 else "do"
+        raise InputError(
+            f"{listed(files, 3)} {does} not say the repetition time (that of training was {said} s); pass t_r=seconds"
+        )
+    # the nearest of training as a ratio: from 1 s it is nearer to 0.8 s than to 2 s
+    nearest = usual[np.abs(np.log(times[:, None] / usual)).argmin(axis=1)]
+    other = np.abs(times - nearest) > _SAME_TIME
     if not other.any():
         return X, metadata, []
     if on_sfreq != "resample":
+        got = listed([f"{value:g}" for value in sorted(set(times[other].tolist()))], 4)
         raise ChannelError(
-            f"{name}: expected a repetition time of {spec.t_r:g} s, as in training, got {times[other][0]:g} s; "
-            "resample the runs or allow it (--resample, on_sfreq='resample')"
+            f"{name}: expected a repetition time of {said} s, as in training, got {got} s; resample the runs or allow "
+            "it (on_sfreq='resample')"
         )
     runs = [
-        _resampled(np.asarray(run), t_r, spec.t_r) if differs else np.asarray(run)
-        for run, t_r, differs in zip(X, times, other, strict=True)
+        _resampled(np.asarray(run), old, new) if differs else np.asarray(run)
+        for run, old, new, differs in zip(X, times, nearest, other, strict=True)
     ]
     even = len({run.shape for run in runs}) == 1 and not is_ragged(X)
-    return np.stack(runs) if even else runs, metadata.assign(t_r=spec.t_r), sorted(set(times[other].tolist()))
+    return np.stack(runs) if even else runs, metadata.assign(t_r=nearest), sorted(set(times[other].tolist()))
 
 
 def _resampled(run: np.ndarray, old: float, new: float) -> np.ndarray:
@@ -268,7 +322,7 @@ def _answers(trained: TrainedPipeline, X: Any, metadata: pd.DataFrame, spec: Sig
         raise type(error)(f"{listed(sorted(set(metadata['file'].astype(str))), 3)}: {error}") from error
     except (ValueError, IndexError) as error:
         raise InputError(f"the pipeline cannot take these runs: {' '.join(str(error).split())}") from error
-    times = pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
+    times = _seconds_of(metadata)
     onset = np.zeros(len(metadata)) if whole else metadata["onset"].to_numpy(dtype=float)
     table = pd.DataFrame(
         {
@@ -284,6 +338,19 @@ def _answers(trained: TrainedPipeline, X: Any, metadata: pd.DataFrame, spec: Sig
     return table
 
 
+def _add_labels(table: pd.DataFrame, trained: TrainedPipeline, dataset: SignalDataset, manifest: Any) -> None:
+    """Beside the answers about whole runs, the labels of their people, where a table tells them."""
+    column = (trained.card.get("read") or {}).get("labels")
+    labels = labels_of_runs(dataset, manifest, column, trained.classes)
+    if labels is None:
+        return
+    known = np.array([label is not None for label in labels])
+    right = np.full(len(labels), None, dtype=object)
+    right[known] = table["predicted"].to_numpy()[known] == labels[known]
+    table["event"] = labels
+    table["correct"] = right.astype(bool) if known.all() else right
+
+
 def _told(
     dataset: SignalDataset, table: pd.DataFrame, seconds: Sequence[float], mapping: Mapping[str, list[str]],
     resampled: Sequence[float],
@@ -294,8 +361,9 @@ def _told(
     words += [f"{len(mapping['missing'])} missing"] if mapping["missing"] else []
     words += [f"resampled from t_r {listed([f'{t_r:g}' for t_r in resampled], 3)} s"] if resampled else []
     rows: dict[str, dict[str, Any]] = {}
-    for about, length in zip(dataset.metadata.to_dict(orient="records"), seconds, strict=True):
-        t_r = float(about["t_r"]) if about["t_r"] == about["t_r"] else None
+    times = _seconds_of(dataset.metadata)
+    for about, length, stated in zip(dataset.metadata.to_dict(orient="records"), seconds, times, strict=True):
+        t_r = None if np.isnan(stated) else float(stated)
         file = str(about["file"])
         rows[file] = {
             "file": file, "seconds": None if t_r is None else max(length, rows.get(file, {}).get("seconds") or 0.0),
@@ -316,6 +384,22 @@ def _people_of_training(trained: TrainedPipeline, dataset: SignalDataset) -> set
     return set(dataset.metadata["subject"].astype(str)) & set(map(str, card.get("subjects", ())))
 
 
+def _named_like(trained: TrainedPipeline, about: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Files whose names hold the name of a person of training; numbers such as 01 are names of many."""
+    people = [str(name) for name in trained.card.get("dataset", {}).get("subjects", ()) if len(str(name)) > 3]
+    found = {}
+    for entry in about:
+        words = set(re.findall(r"[A-Za-z0-9]+", entry["file"]))
+        for person in people:
+            # every word of the name is asked for before the costlier look at their order
+            if words.issuperset(re.findall(r"[A-Za-z0-9]+", person)) and re.search(
+                rf"(?<![A-Za-z0-9]){re.escape(person)}(?![A-Za-z0-9])", entry["file"]
+            ):
+                found[entry["file"]] = person
+                break
+    return found
+
+
 def _warnings(trained: TrainedPipeline, about: Sequence[Mapping[str, Any]], known: set[str]) -> list[str]:
     found = []
     if known:
@@ -324,10 +408,20 @@ def _warnings(trained: TrainedPipeline, about: Sequence[Mapping[str, Any]], know
             "test of the model"
         )
     seen = sorted({entry["file"] for entry in about} & set(trained.card.get("dataset", {}).get("files", ())))
-    if seen and not known:
+    alike = _named_like(trained, about)
+    if alike and not known:
+        file, person = next(iter(alike.items()))
+        more = f", and {len(alike) - 1} more" if len(alike) > 1 else ""
+        found.append(
+            f"{file} bears the name of {person}, who was trained on{more}: if it is this person, the answer is no test "
+            "of the model"
+        )
+    elif seen and not known:
         found.append(
             f"a run called {seen[0]} was trained on: if it is this one, its answer here is no test of the model"
         )
+    if not _times_of_training(trained):
+        found.append("the model does not say the repetition time of its training: that of these runs is not compared")
     if trained.kind == "score":
         found.append("the classifier gives no probabilities: its scores are not calibrated")
     elif trained.kind == "label":

@@ -16,7 +16,6 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,9 +23,15 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["compare_folds", "corrected_interval", "corrected_test", "is_of_folds", "summarize_folds"]
+__all__ = [
+    "compare_folds", "corrected_interval", "corrected_test", "is_of_folds", "summarize_folds", "within_limits",
+]  # fmt: skip
 
 _POOLED = ("fold", "site")
+_LIMITS = {
+    **dict.fromkeys(("accuracy", "balanced_accuracy", "roc_auc"), (0.0, 1.0)),
+    "pearson": (-1.0, 1.0), "r2": (-np.inf, 1.0), "neg_mean_absolute_error": (-np.inf, 0.0),
+}  # fmt: skip
 
 
 def is_of_folds(table: pd.DataFrame) -> bool:
@@ -97,7 +102,16 @@ def _standard_error(scores: np.ndarray, n_train: Any, n_test: Any) -> float:
     return float(np.sqrt((1 / len(scores) + ratio) * scores.var(ddof=1)))
 
 
-def summarize_folds(part: pd.DataFrame, confidence: float, bounded: Collection[str]) -> dict[str, Any]:
+def within_limits(low: float, high: float, part: pd.DataFrame) -> tuple[float, float]:
+    """An interval of the scores of `part`, cut where its metric (a column, if there) can reach no further."""
+    metrics = set(part["metric"]) if "metric" in part else set()
+    limits = {_LIMITS.get(name, (-np.inf, np.inf)) for name in metrics}
+    if len(limits) != 1:
+        return low, high
+    return tuple(np.clip([low, high], *limits.pop()).tolist())
+
+
+def summarize_folds(part: pd.DataFrame, confidence: float) -> dict[str, Any]:
     """A row of `neurosig.evaluation.statistics.summarize` for one pipeline.
 
     Parameters
@@ -106,8 +120,6 @@ def summarize_folds(part: pd.DataFrame, confidence: float, bounded: Collection[s
         Its rows, one a fold or site: ``score, samples, samples_test, n_subjects`` and the rest.
     confidence : float
         Of the interval.
-    bounded : collection of str
-        Metrics between 0 and 1.
 
     Returns
     -------
@@ -115,9 +127,7 @@ def summarize_folds(part: pd.DataFrame, confidence: float, bounded: Collection[s
     """
     valid = part[part["score"].notna()]
     scores = valid["score"].to_numpy(dtype=float)
-    low, high = corrected_interval(scores, valid["samples"], valid["samples_test"], confidence)
-    if "metric" in part and set(part["metric"]) <= set(bounded):
-        low, high = np.clip([low, high], 0, 1)
+    low, high = within_limits(*corrected_interval(scores, valid["samples"], valid["samples_test"], confidence), part)
     spread = float(scores.std(ddof=1)) if len(scores) > 1 else np.nan
     row = {
         "mean": scores.mean() if len(scores) else np.nan,

@@ -51,7 +51,11 @@ def pipelines_for(
     labels, needed = ("numbers", "regressors") if numbers else ("class names", "classifiers")
     reason = f"the labels of {dataset} are {labels}, which {needed} learn, and these are {wrong}s: {', '.join(unfit)}"
     if chosen or len(unfit) == len(pipelines):
-        other = "a regressor, or another column of labels" if numbers else "a classifier, or labels that are numbers"
+        other = (
+            "a regressor (for runs of fMRI: FC+Ridge or BrainMAE regression), or another column of labels"
+            if numbers
+            else "a classifier, or labels that are numbers"
+        )
         raise UsageError(f"{reason}; take {other}")
     return {name: pipeline for name, pipeline in pipelines.items() if name not in unfit}, [f"{reason}; left out"]
 

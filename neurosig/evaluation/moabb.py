@@ -25,7 +25,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, LeaveOneGro
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.signals import SignalSpec
-from neurosig.evaluation.arrays import ArraysDataset, handed_over
+from neurosig.evaluation.arrays import ArraysDataset, handed_over, told_name
 from neurosig.evaluation.metrics import REGRESSION
 from neurosig.evaluation.onsets import TrialOnsets
 from neurosig.evaluation.splits import cv_arguments
@@ -96,23 +96,23 @@ class MoabbRunner:
         if not self.paradigm.is_valid(dataset):
             events = ", ".join(dataset.event_id)
             raise InputError(
-                f"{dataset.code} ({dataset.paradigm}; events {events}) does not fit "
+                f"{told_name(dataset)} ({dataset.paradigm}; events {events}) does not fit "
                 f"MOABB's {type(self.paradigm).__name__}; "
                 "choose other events or another paradigm"
             )
         if self.name == "cross_session" and dataset.n_sessions < 2:
             raise InputError(
-                f"cross_session needs at least two sessions of each subject, {dataset.code} has {dataset.n_sessions}; "
-                "use within_session or cross_subject"
+                f"cross_session needs at least two sessions of each subject, {told_name(dataset)} has "
+                f"{dataset.n_sessions}; use within_session or cross_subject"
             )
         if self.name == "cross_subject" and n_subjects < 2:
             raise InputError(
-                f"cross_subject needs at least two subjects, {dataset.code} gives {n_subjects}; "
+                f"cross_subject needs at least two subjects, {told_name(dataset)} gives {n_subjects}; "
                 "use within_session, or more subjects"
             )
         if self.name == "cross_subject" and n_splits is not None and n_splits > n_subjects:
             raise InputError(
-                f"{n_splits} folds need as many subjects, {dataset.code} gives {n_subjects}; use fewer folds"
+                f"{n_splits} folds need as many subjects, {told_name(dataset)} gives {n_subjects}; use fewer folds"
             )
 
     @property
@@ -162,7 +162,7 @@ class MoabbRunner:
             If the trials cannot be split, with the subject and the reason.
         """
         X, y, metadata = data
-        who = f"{self.dataset.code}, subject {unit[0]}" if len(unit) == 1 else self.dataset.code
+        who = f"{told_name(self.dataset)}, subject {unit[0]}" if len(unit) == 1 else told_name(self.dataset)
         if not self.regression and len(np.unique(y)) < 2:
             raise InputError(f"{who}: one class only ({y[0]}); decoding needs trials of at least two")
         pipelines, param_grid = dict(pipelines), {name: dict(grid) for name, grid in (param_grid or {}).items()}
@@ -224,7 +224,7 @@ def select_subjects(dataset: BaseDataset, subjects: Sequence[Any]) -> BaseDatase
     """
     known = {str(subject): subject for subject in dataset.subject_list}
     if unknown := [str(subject) for subject in subjects if str(subject) not in known]:
-        raise UsageError(f"{dataset.code} has no subject {unknown[0]!r}; it has {', '.join(known)}")
+        raise UsageError(f"{told_name(dataset)} has no subject {unknown[0]!r}; it has {', '.join(known)}")
     chosen = copy.copy(dataset)
     chosen.subject_list = [known[str(subject)] for subject in dict.fromkeys(subjects)]
     return chosen

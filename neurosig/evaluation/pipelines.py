@@ -23,6 +23,7 @@ path.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -101,6 +102,7 @@ def read_pipeline_specs(
     files = _files(folder_or_files, deep=bool(wanted_groups or wanted_names))
     specs = [_read(file) for file in files]
     _check_duplicates(specs)
+    specs = _joined(specs)
     _check_asked("group", wanted_groups, {spec.group for spec in specs if spec.group})
     _check_asked("pipeline", wanted_names, {spec.name for spec in specs})
     kept = [
@@ -330,6 +332,17 @@ def _check_duplicates(specs: Sequence[PipelineSpec]) -> None:
             other = seen.setdefault((spec.name, paradigm), spec.file)
             if other is not spec.file:
                 raise broken(spec.file, None, f"{other} also names a pipeline {spec.name!r} for {paradigm}; rename one")
+
+
+def _joined(specs: Sequence[PipelineSpec]) -> list[PipelineSpec]:
+    """One entry for files that name the same pipeline for other paradigms: MOABB's folder cannot hold ours."""
+    joined: dict[tuple[str, str], PipelineSpec] = {}
+    for spec in specs:
+        key = (spec.name, spec.digest)
+        first = joined.get(key)
+        more = () if first is None else first.paradigms
+        joined[key] = spec if first is None else dataclasses.replace(first, paradigms=(*more, *spec.paradigms))
+    return list(joined.values())
 
 
 def _check_asked(what: str, asked: Sequence[str], offered: Iterable[str]) -> None:

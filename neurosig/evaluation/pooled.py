@@ -22,8 +22,15 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from neurosig.core.errors import InputError, LeakageError, UsageError
 from neurosig.core.lazy_runs import LazyRuns
 from neurosig.core.signals import SignalSpec
-from neurosig.evaluation.arrays import ArraysDataset, handed_over
-from neurosig.evaluation.cohort_folds import DEFAULT_SPLITS, bears_one_label, site_folds, site_names, subject_folds
+from neurosig.evaluation.arrays import ArraysDataset, handed_over, told_name
+from neurosig.evaluation.cohort_folds import (
+    USUAL_SPLITS,
+    bears_one_label,
+    default_splits,
+    site_folds,
+    site_names,
+    subject_folds,
+)
 from neurosig.evaluation.identity import array_digest
 from neurosig.evaluation.metrics import REGRESSION
 
@@ -64,7 +71,8 @@ class PooledRunner:
     evaluation : {"cross_subject", "cross_site"}
         What is left out: subjects, several in a fold, or sites.
     n_splits : int, optional
-        Number of folds over subjects. By default 5 where people bear one label each, else one a subject; one a site.
+        Number of folds over subjects. By default 5 (fewer where a class has fewer people) where people bear one
+        label each, else one a subject; one a site.
     cs_mode : None
         MOABB's target-access modes are not known here.
     random_state : int or None
@@ -94,7 +102,8 @@ class PooledRunner:
         self.regression = paradigm.metric in REGRESSION
         table, y = self._people()
         alone = not bears_one_label(y, table)
-        self.n_splits = n_splits or (table["subject"].nunique() if alone else DEFAULT_SPLITS)
+        self.n_splits = n_splits or (table["subject"].nunique() if alone else default_splits(y, table))
+        self._fewer = not alone and n_splits is None and evaluation == "cross_subject" and self.n_splits < USUAL_SPLITS
         one_each = alone and self.n_splits >= table["subject"].nunique()
         self.tested = "site" if evaluation == "cross_site" else "subject" if one_each else "fold"
 
@@ -113,7 +122,17 @@ class PooledRunner:
             If the runs cannot be split so, or no fold can be scored.
         """
         table, y = self._people()
-        return self._scored(self._folds(y, table), y)[1]
+        classes = [] if self.regression else sorted({str(label) for label in y.tolist()})
+        if len(classes) == 1:
+            raise InputError(
+                f"{told_name(self.dataset)}: all {len(y)} runs are of one class ({classes[0]}), decoding needs two or "
+                "more; add people of another class, or take other labels (of fMRI another column, --labels)"
+            )
+        _, told = self._scored(self._folds(y, table), y)
+        if self._fewer:
+            name = told_name(self.dataset)
+            told = [f"{name}: {self.n_splits} folds, as the rarest class has no more subjects", *told]
+        return told
 
     @property
     def units(self) -> list[list[Any]]:
@@ -169,7 +188,7 @@ class PooledRunner:
         try:
             return self._named_folds(y, metadata)
         except InputError as error:
-            raise InputError(f"{self.dataset.code}: {error}") from error
+            raise InputError(f"{told_name(self.dataset)}: {error}") from error
 
     def _named_folds(self, y: np.ndarray, metadata: pd.DataFrame) -> list[tuple[str, np.ndarray, np.ndarray]]:
         subjects = metadata["subject"].astype(str).to_numpy()
@@ -181,6 +200,12 @@ class PooledRunner:
             if len(order) < 2:
                 raise InputError(f"folds over subjects need at least two subjects, got {len(order)}")
             named = [(who, np.flatnonzero(subjects != who), np.flatnonzero(subjects == who)) for who in order]
+            for who, train, _ in () if self.regression else named:
+                if lacking := sorted(set(y.tolist()) - set(y[train].tolist()), key=str):
+                    raise InputError(
+                        f"without subject {who} there is nobody of class {', '.join(map(str, lacking))} to learn "
+                        "from; add subjects"
+                    )
         else:
             made = subject_folds(y, metadata, self.n_splits, self.random_state)
             named = [(f"fold {place + 1}", train, test) for place, (train, test) in enumerate(made)]
@@ -201,15 +226,15 @@ class PooledRunner:
                 scored.append(fold)
                 continue
             told.append(
-                f"{self.dataset.code}: {self.tested} {fold[0]} holds {', '.join(sorted(map(str, here)))} only "
+                f"{told_name(self.dataset)}: {self.tested} {fold[0]} holds {', '.join(sorted(map(str, here)))} only "
                 f"({len(fold[2])} runs), where {metric} is not defined: it is trained on, but not tested, and counts "
                 "in no mean (metric='accuracy' tests it too)"
             )
         if not scored:
             other = 'folds="subject", or ' if self.name == "cross_site" else ""
             raise InputError(
-                f"{self.dataset.code}: no {self.tested} holds runs of every class, so that {metric} is defined in "
-                f'none; use {other}metric="accuracy"'
+                f"{told_name(self.dataset)}: no {self.tested} holds runs of every class, so that {metric} is defined "
+                f'in none; use {other}metric="accuracy"'
             )
         return scored, told
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neurosig.core.errors import LeakageError
+from neurosig.evaluation.arrays import told_name
 from neurosig.evaluation.leakage import check_apart, check_no_leakage
 from neurosig.evaluation.pooled import PooledRunner
 from neurosig.evaluation.splits import overlapping
@@ -26,9 +27,10 @@ def needed_gap(study: Study, metadata: pd.DataFrame) -> int:
     gap = overlapping(metadata, study.window)
     if gap:
         length = study.window[1] - study.window[0]
+        trials = f"{gap} trial{'' if gap == 1 else 's'}"
         study.caution(
-            f"{study.runner.dataset.code}: trials of {length:g} s overlap, so {gap} trial{'' if gap == 1 else 's'} on "
-            "each side of a chronological test block are left out of training"
+            f"{told_name(study.runner.dataset)}: trials of {length:g} s overlap, so {trials} on each "
+            "side of a chronological test block are left out of training"
         )
     return gap
 
@@ -71,6 +73,6 @@ def check_folds(study: Study, metadata: pd.DataFrame, tasks: list[dict[str, Any]
         if not proven:
             study.unproven = True
             study.caution(
-                f"{study.runner.dataset.code}: training and test trials come from the same runs, and without onsets "
-                "it cannot be proven that neighbouring trials do not overlap"
+                f"{told_name(study.runner.dataset)}: training and test trials come from the same runs, and without "
+                "onsets it cannot be proven that neighbouring trials do not overlap"
             )

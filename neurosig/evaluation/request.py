@@ -88,6 +88,10 @@ class Entry:
         The MOABB paradigm, or kind of paradigm, whose pipelines from files fit; None fits all.
     specs : list of PipelineSpec
         Pipelines from files.
+    by_default : bool
+        Whether nobody asked for any of these, so that what does not fit is left out without a word.
+    told : list of str
+        What was left out of what was asked for, and why.
     """
 
     name: str
@@ -96,6 +100,8 @@ class Entry:
     identity: str | None = None
     paradigm: str | None = None
     specs: list[PipelineSpec] = field(default_factory=list)
+    by_default: bool = False
+    told: list[str] = field(default_factory=list)
 
     @property
     def own_name(self) -> str:
@@ -312,8 +318,9 @@ def read_specs(entries: list[Entry], pipelines: Any, groups: Any) -> None:
         entry.paradigm = _paradigm_of(entry)
         if pipelines is None and groups is None and entry.manifest is not None and entry.manifest.adhoc:
             _tell_paradigm(entry)
+        entry.by_default = pipelines is None and groups is None
         try:
-            entry.specs = _fitting_specs(entry, _shipped_for(entry, specs, pipelines, groups))
+            entry.specs = _suited(entry, _fitting_specs(entry, _shipped_for(entry, specs, pipelines, groups)), asked)
         except UsageError as error:
             raise UsageError(f"{entry.name}: {error}{_other_names(entry, specs)}") from error
         twice = [spec.name for spec in entry.specs if sum(other.name == spec.name for other in entry.specs) > 1]
@@ -337,8 +344,27 @@ def _shipped_for(entry: Entry, specs: list[PipelineSpec], pipelines: Any, groups
 
     if pipelines is not None or groups is not None or entry.paradigm != FMRI:
         return specs
-    own = read_pipeline_specs(groups="fmri")
+    own = read_pipeline_specs(groups=["fmri", "baseline"], paradigm=FMRI)
     return [spec for spec in own if not any(step["from"].startswith("neurosig.models") for step in spec.pipeline)]
+
+
+def _suited(entry: Entry, specs: list[PipelineSpec], asked: set[str]) -> list[PipelineSpec]:
+    """Pipelines that these runs of fMRI give something to work with; those asked for by name stay, come what may."""
+    if not isinstance(entry.given, SignalDataset) or entry.given.info.modality != "fmri":
+        return specs
+    from neurosig.evaluation.suited_runs import not_meant, unsuited
+
+    reasons = {spec.name: unsuited(spec, entry.given) for spec in specs if spec.name not in asked}
+    kept = [spec for spec in specs if not reasons.get(spec.name)]
+    if not kept:
+        return specs
+    quiet = {spec.name for spec in specs if entry.by_default and not_meant(spec, entry.given)}
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        if reason and name not in quiet:
+            by_reason.setdefault(reason, []).append(name)
+    entry.told = [f"{entry.name}: {', '.join(names)} left out: {reason}" for reason, names in by_reason.items()]
+    return kept
 
 
 def _asked_specs(pipelines: Any, groups: Any) -> tuple[list[PipelineSpec], set[str]]:

@@ -426,6 +426,8 @@ def _check_classes(y: Any) -> np.ndarray:
 
 
 def _check_enough(n_trials: int, n_splits: int) -> None:
+    if n_trials < 4:
+        raise InputError(f"{n_trials} trials are too few for folds that hold every class; add runs or subjects")
     if n_trials < n_splits:
         raise InputError(f"{n_splits} folds need at least {n_splits} trials, got {n_trials}; use fewer folds")
 

@@ -21,7 +21,8 @@ import numpy as np
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.evaluation.corrections import correct, holm
-from neurosig.evaluation.fold_statistics import compare_folds, is_of_folds, summarize_folds
+from neurosig.evaluation.fold_statistics import compare_folds, is_of_folds, summarize_folds, within_limits
+from neurosig.evaluation.verdict import best_first
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,6 @@ __all__ = ["combine_datasets", "compare", "holm", "summarize"]
 
 _EXACT_SUBJECTS = 12  # 2**12 sign flips are enumerated; more subjects are sampled
 _GROUPS = ("dataset", "evaluation")
-_BOUNDED = {"accuracy", "balanced_accuracy", "roc_auc"}  # scores between 0 and 1
 _PAIR_COLUMNS = (
     "pipeline_a", "pipeline_b", "n", "mean_a", "mean_b", "difference", "ci_low", "ci_high", "p", "p_corrected",
     "p_wilcoxon", "p_wilcoxon_corrected", "p_minimum", "p_greater", "p_less", "effect_size",
@@ -57,9 +57,10 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
     pandas.DataFrame
         The columns of `by`, then ``mean``, ``sd`` (over subjects), ``sd_folds`` (mean of the spread over folds; NaN
         if not known), ``n`` (subjects), ``n_sessions``, ``n_failed`` (rows without a score), ``ci_low``, ``ci_high``
-        (Student's t over subjects; NaN for fewer than two, within 0 and 1 if the metric is), ``chance``,
+        (Student's t over subjects; NaN for fewer than two, within the metric's limits), ``chance``,
         ``chance_upper`` (means, if the table has them) and ``note`` (why an entry is missing or weak). Ordered by
-        falling mean within dataset and evaluation. Of folds over subjects, or sites, ``mean`` is that over them (each
+        falling mean within dataset and evaluation, pipelines that score alike by
+        `neurosig.evaluation.verdict.best_first`. Of folds over subjects, or sites, ``mean`` is that over them (each
         counts the same), ``sd`` and ``sd_folds`` are their spread, ``n`` is the number of people tested, and the
         interval is that of `neurosig.evaluation.fold_statistics.corrected_interval`.
 
@@ -83,12 +84,10 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
     for key, part in table.groupby(list(by), sort=False, observed=True, dropna=False):
         valid = part[part["score"].notna()]
         if is_of_folds(part):
-            rows.append(dict(zip(by, key, strict=True)) | summarize_folds(part, confidence, _BOUNDED))
+            rows.append(dict(zip(by, key, strict=True)) | summarize_folds(part, confidence))
             continue
         scores = _subject_means(valid)
-        low, high = _t_interval(scores, confidence)
-        if "metric" in part and set(part["metric"]) <= _BOUNDED:
-            low, high = np.clip([low, high], 0, 1)
+        low, high = within_limits(*_t_interval(scores, confidence), part)
         row = dict(zip(by, key, strict=True))
         row |= {
             "mean": scores.mean() if len(scores) else np.nan,
@@ -105,8 +104,23 @@ def summarize(table: pd.DataFrame, by: Sequence[str] | None = None, confidence: 
         rows.append(row)
     result = pd.DataFrame(rows)
     outer = [name for name in by if name in _GROUPS]
-    ascending = [True] * len(outer) + [False]
-    return result.sort_values([*outer, "mean"], ascending=ascending, kind="stable", ignore_index=True)
+    if "pipeline" not in by:
+        ascending = [True] * len(outer) + [False]
+        return result.sort_values([*outer, "mean"], ascending=ascending, kind="stable", ignore_index=True)
+    return _ranked(result, table, list(by), outer)
+
+
+def _ranked(result: pd.DataFrame, table: pd.DataFrame, by: list[str], outer: list[str]) -> pd.DataFrame:
+    """Rows best first within dataset and evaluation; pipelines that score alike by what they cost."""
+    import pandas as pd
+
+    costs = [name for name in ("n_parameters", "seconds_fit") if name in table]
+    if costs:
+        means = table.groupby(by, sort=False, observed=True, dropna=False)[costs].mean()
+        result = result.join(means, on=by)
+    metric = str(table["metric"].iloc[0]) if "metric" in table and table["metric"].nunique() == 1 else None
+    parts = [part for _, part in result.groupby(outer, dropna=False)] if outer else [result]
+    return pd.concat([best_first(part, metric) for part in parts], ignore_index=True).drop(columns=costs)
 
 
 def compare(

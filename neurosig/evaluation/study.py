@@ -14,7 +14,7 @@ from neurosig.core.errors import InputError, LeakageError, NeurosigError, UsageE
 from neurosig.core.files import digest
 from neurosig.core.log import logger
 from neurosig.core.signals import SignalDataset, SignalSpec
-from neurosig.evaluation.arrays import ArraysDataset, ArraysParadigm
+from neurosig.evaluation.arrays import ArraysDataset, ArraysParadigm, told_name
 from neurosig.evaluation.cohort_folds import bears_one_label
 from neurosig.evaluation.fold import collected, one_line
 from neurosig.evaluation.identity import software
@@ -119,6 +119,7 @@ def make_studies(
     list of Study
     """
     evaluation, folds, told = _decide_folds(options, entry)
+    told = [*told, *entry.told]
     preloaded: dict[int, Any] = {}
     chosen = None
     studies = []
@@ -126,7 +127,7 @@ def make_studies(
         if isinstance(entry.given, SignalDataset):
             pipelines, unfit = pipelines_for(entry.given.y, pipelines, entry.name, chosen=objects is not None)
             grids = {name: grid for name, grid in grids.items() if name in pipelines}
-            told += unfit
+            told += [] if entry.by_default else unfit
         dataset, paradigm, window = _data(entry, options, subjects, processing, in_bands)
         if folds == "auto" and options.n_splits is not None:
             folds = "chronological"  # runs are as many as they are
@@ -284,7 +285,7 @@ def _choose_from_data(study: Study, store: FoldStore | None) -> tuple[str, dict[
             data = load_unit(study, unit)
             if not runner.regression and len(set(data[1].tolist())) < 2:
                 raise InputError(
-                    f"{runner.dataset.code}, subject {unit[0]}: one class only ({data[1][0]}); "
+                    f"{told_name(runner.dataset)}, subject {unit[0]}: one class only ({data[1][0]}); "
                     "decoding needs trials of at least two"
                 )
         except LeakageError:
@@ -299,7 +300,7 @@ def _choose_from_data(study: Study, store: FoldStore | None) -> tuple[str, dict[
         if kind != "run":
             break
     if kind is None:
-        raise unusable or InputError(f"{runner.dataset.code}: no subjects")
+        raise unusable or InputError(f"{told_name(runner.dataset)}: no subjects")
     return kind, kept, key
 
 
@@ -344,7 +345,7 @@ def load_unit(study: Study, unit: list[Any]) -> tuple[Any, np.ndarray, pd.DataFr
         Naming the subject and the reason.
     """
     runner = study.runner
-    who = f"{runner.dataset.code}, subject {unit[0]}" if len(unit) == 1 else runner.dataset.code
+    who = f"{told_name(runner.dataset)}, subject {unit[0]}" if len(unit) == 1 else told_name(runner.dataset)
     try:
         with collected() as caught:
             X, y, metadata = runner.load(unit, study.pipelines)
@@ -353,7 +354,7 @@ def load_unit(study: Study, unit: list[Any]) -> tuple[Any, np.ndarray, pd.DataFr
     except Exception as error:  # MOABB and mne raise a dozen kinds for unusable recordings
         raise InputError(f"{who}: cannot be read as trials: {one_line(error)}") from error
     for text in caught:
-        study.caution(f"{runner.dataset.code}, while reading: {text}")
+        study.caution(f"{told_name(runner.dataset)}, while reading: {text}")
     if len(y) == 0:
         raise InputError(
             f"{who}: no trials of {', '.join(runner.dataset.event_id)}; see neurosig inspect for the events"

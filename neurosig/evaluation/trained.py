@@ -15,11 +15,19 @@ from sklearn.base import clone
 from neurosig.core.errors import ChecksumError, InputError, StorageError, UsageError
 from neurosig.core.files import digest
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.evaluation.cards import run_lengths
 from neurosig.evaluation.estimates import estimate_scores, scoring_of
 from neurosig.evaluation.request import check_n_jobs
 from neurosig.evaluation.seen import check_parts, note_trained_on, people_of, pretrained_parts
 from neurosig.evaluation.signal_facts import with_signal_facts
-from neurosig.evaluation.trained_runs import as_trained_runs, estimate_runs, fit_runs, reading_of, whole_people
+from neurosig.evaluation.trained_runs import (
+    as_trained_runs,
+    estimate_runs,
+    fit_runs,
+    reading_of,
+    training_times,
+    whole_people,
+)
 
 if TYPE_CHECKING:
     from neurosig.evaluation.decoded import Decoded
@@ -416,7 +424,8 @@ def _classes_of(dataset: SignalDataset) -> tuple[tuple[str, ...], np.ndarray]:
     if np.asarray(dataset.y).dtype.kind == "f":
         raise UsageError(
             f"labels of {dataset.name} are numbers, and only classifiers are stored here; take labels that are "
-            "classes (of fMRI another column, --labels); neurosig benchmark scores regressions"
+            "classes (of fMRI another column, --labels). neurosig benchmark scores regressions, and stores none (of "
+            "fMRI: the same options and --pipelines FC+Ridge)"
         )
     names, labels, counts = np.unique(np.asarray(dataset.y).astype(str), return_inverse=True, return_counts=True)
     if len(names) < 2:
@@ -455,6 +464,10 @@ def _dataset_card(dataset: SignalDataset, manifest: Any) -> dict[str, Any]:
     }
     if "file" in dataset.metadata:
         card["files"] = sorted(set(dataset.metadata["file"].astype(str)))
+    if dataset.info.modality == "fmri" and (times := training_times(dataset)):
+        card["t_r"] = times
+    if dataset.info.modality == "fmri" and (lengths := run_lengths(dataset, dataset.metadata)):
+        card["volumes"] = [min(lengths), max(lengths)]
     if manifest is not None:
         card |= {
             key: value for key in ("title", "licence", "citation", "doi") if (value := getattr(manifest, key, None))

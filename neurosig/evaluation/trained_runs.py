@@ -16,7 +16,7 @@ from neurosig.evaluation.pooled import asked, is_ragged, routed
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["as_trained_runs", "estimate_runs", "fit_runs", "reading_of", "whole_people"]
+__all__ = ["as_trained_runs", "estimate_runs", "fit_runs", "reading_of", "training_times", "whole_people"]
 
 _QUESTIONS = {"subject": "new people", "site": "new sites"}
 
@@ -101,14 +101,27 @@ def estimate_runs(
         "question": _QUESTIONS[kind], "folds": kind, "metric": str(rows["metric"].iloc[0]),
         "mean": float(said["mean"]), "sd": float(said["sd"]) if len(scores) > 1 else None, "n_scores": len(scores),
         "n_folds": len(scores), "n_trials": int(rows["samples_test"].sum()), "chance": float(said["chance"]),
-        "chance_upper": _bound_of_mean(rows), "scores": scores.tolist(),
+        "chance_upper": _bound_of_mean(rows), "ci_low": _or_none(said["ci_low"]), "ci_high": _or_none(said["ci_high"]),
+        "scores": scores.tolist(),
     }]  # fmt: skip
+
+
+def _or_none(value: float) -> float | None:
+    return float(value) if value == value else None
 
 
 def _bound_of_mean(rows: pd.DataFrame) -> float:
     """Bound that the mean over folds rarely exceeds by chance: lower than that of one fold, whose people are fewer."""
     above = (rows["chance_upper"] - rows["chance"]).to_numpy(dtype=float)
     return float(rows["chance"].mean() + (above @ above) ** 0.5 / len(above))
+
+
+def training_times(dataset: SignalDataset) -> list[float]:
+    """Repetition times of the runs in seconds, each once; none where one of the runs does not say it."""
+    import pandas as pd
+
+    times = pd.to_numeric(dataset.metadata["t_r"], errors="coerce") if "t_r" in dataset.metadata else None
+    return [] if times is None or times.isna().any() else sorted({round(float(value), 4) for value in times})
 
 
 def reading_of(manifest: Any) -> dict[str, Any]:
@@ -120,4 +133,5 @@ def reading_of(manifest: Any) -> dict[str, Any]:
     left_out = {"labels", "table", "key", "missing", "events_table", "regions", "unit", "task", "space"}
     if {kind_of(recording.path) for recording in manifest.recordings()} <= {"table", "collection"}:
         left_out.add("atlas")  # there a mere name
-    return {"fmri": {key: value for key, value in told.items() if key not in left_out}}
+    kept = {"fmri": {key: value for key, value in told.items() if key not in left_out}}
+    return {**kept, "labels": told["labels"]} if told.get("labels") else kept

@@ -313,7 +313,8 @@ class Atlas:
             "schaefer_2018",
             {"n_rois": n_regions, "yeo_networks": yeo_networks, "resolution_mm": resolution_mm, "data_dir": data_dir},
             f"Schaefer2018_{n_regions}Parcels_{yeo_networks}Networks_order_FSLMNI152_{resolution_mm}mm.nii.gz and "
-            f"Schaefer2018_{n_regions}Parcels_{yeo_networks}Networks_order.txt in data_dir/schaefer_2018/",
+            f"Schaefer2018_{n_regions}Parcels_{yeo_networks}Networks_order.txt in schaefer_2018/ of nilearn's data "
+            "folder",
         )
         atlas = cls.from_files(
             found["maps"], names_of_nilearn(found), name=f"schaefer{n_regions}", space="MNI152NLin6Asym"
@@ -341,7 +342,7 @@ class Atlas:
         UsageError
             nilearn has no such function.
         """
-        found = fetched(fetcher, options, "its files in nilearn's data folder (data_dir=...)")
+        found = fetched(fetcher, options, "its files in nilearn's data folder")
         if not isinstance(found.get("maps"), str | Path) and not hasattr(found.get("maps"), "dataobj"):
             raise UsageError(f"atlas {fetcher!r} of nilearn is no image of voxels; surfaces take a pair of label files")
         kind = "maps" if "probabilistic" in str(found.get("atlas_type", "")) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,9 +49,11 @@ def fetched(fetcher: str, options: Mapping[str, Any], needed: str) -> Mapping[st
         reason = " ".join(str(error).split())
         if isinstance(error, ValueError) and not re.search(r"http|url|download|fetch|resolve|connect", reason, re.I):
             raise UsageError(f"atlas {fetcher}: {reason}") from error
+        folder = datasets.get_data_dirs(options.get("data_dir"))[0]
         raise DownloadError(
-            f"atlas {fetcher} could not be fetched; without a network it needs {needed}; {', '.join(OFFLINE)} come "
-            f"with nilearn and need none. What happened: {reason[:200]}"
+            f"atlas {fetcher} could not be fetched; without a network it needs {needed}, which is {folder} "
+            f"(the environment variable NILEARN_DATA names another). {', '.join(OFFLINE)} come with nilearn and "
+            f"need none. What happened: {textwrap.shorten(reason, 400, placeholder=' ...')}"
         ) from error
 
 

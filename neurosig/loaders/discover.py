@@ -15,7 +15,7 @@ from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.log import logger
 from neurosig.loaders.epoch_files import EPOCHS_NAME, expand_epochs, holds_epochs
-from neurosig.loaders.formats import SUFFIXES
+from neurosig.loaders.formats import OF_FMRI, SUFFIXES
 from neurosig.loaders.recordings import ReadOptions, Recording
 from neurosig.loaders.tasks import apart_by_task, task_of
 from neurosig.loaders.trials import expand_trials
@@ -197,7 +197,9 @@ def _suffix(path: Path) -> str | None:
 def _of_one_kind(folder: Path) -> list[Path]:
     files = [path for path in sorted(_below(folder)) if _suffix(path) and (path.is_file() or _is_recording(path))]
     if not files:
-        raise InputError(f"no recordings in {folder}: expected files named {', '.join(SUFFIXES)}, or a BIDS dataset")
+        raise InputError(
+            f"no recordings in {folder}: expected files named {', '.join(SUFFIXES)}, or a BIDS dataset; {OF_FMRI}"
+        )
     # trials that were cut before are taken only where the recordings themselves are not
     files = [path for path in files if not EPOCHS_NAME.search(path.name)] or files
     kinds = Counter(_suffix(path) for path in files)

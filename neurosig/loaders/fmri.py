@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
-from collections import Counter
+import dataclasses
 from collections.abc import Mapping, Sequence
 from numbers import Real
 from pathlib import Path
@@ -12,14 +11,22 @@ from typing import TYPE_CHECKING, Any
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, NeurosigError, UsageError
 from neurosig.core.lazy_runs import LazyRuns
-from neurosig.core.log import logger
 from neurosig.core.log import progress as progress_bar
 from neurosig.core.signals import SignalDataset, SignalSpec
 from neurosig.loaders.fmri_bids import find_derivatives, is_bids
 from neurosig.loaders.fmri_confounds import split_by_run
 from neurosig.loaders.fmri_files import RunFile, find_runs
-from neurosig.loaders.fmri_metadata import column_of, labelled, run_labels, run_table, with_columns
+from neurosig.loaders.fmri_metadata import (
+    column_of,
+    labelled,
+    run_labels,
+    run_table,
+    run_times,
+    times_among,
+    with_columns,
+)
 from neurosig.loaders.fmri_read import RunItem, RunLoader
+from neurosig.loaders.fmri_remarks import tell, with_files
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +42,7 @@ def load_fmri(
     *,
     atlas: Any = None,
     confounds: Any = "auto",
-    t_r: float | None = None,
+    t_r: float | Sequence[float | None] | None = None,
     standardize: str | bool | None = "zscore_sample",
     detrend: bool = False,
     low_pass: float | None = None,
@@ -77,15 +84,17 @@ def load_fmri(
         also a dataset that has them under ``derivatives/``.
     atlas : Atlas, str, Path, image, (image, names), array, or (left, right)
         The regions. Of volumes: an `Atlas`, or what `Atlas.resolve` takes: "power", "dosenbach", "seitzman" (no network
-        needed), "schaefer200" and other atlases of nilearn by name, a file of labels or probabilistic maps, coordinates
-        in mm. Of ``.dtseries.nii``: a ``.dlabel.nii``. Of surfaces: a pair of label files. Tables and
-        ``.ptseries.nii`` need none.
+        needed), "schaefer200" and other atlases of nilearn by name, "voxels" for every voxel that varies (or that
+        `mask` holds), a file of labels or probabilistic maps, coordinates in mm. Of ``.dtseries.nii``: a
+        ``.dlabel.nii``. Of surfaces: a pair of label files. Tables and ``.ptseries.nii`` need none.
     confounds : "auto", None, str, dict, table, or list of one a run
         What is regressed out. "auto": motion, white matter, cerebrospinal fluid and slow drifts (nilearn's "simple")
         where fMRIPrep's table lies beside a run, nothing elsewhere. "simple", "scrubbing", "compcor", "ica_aroma"; or a
         dict of what `nilearn.interfaces.fmriprep.load_confounds` takes. Else tables, or their files.
-    t_r : float, optional
-        Repetition time in seconds, where files don't say it, or not rightly.
+    t_r : float, or sequence of float, optional
+        Repetition time in seconds, for all runs or one a run, where files don't say it, or not rightly. Files say it in
+        their header, or under ``RepetitionTime`` of the JSON file beside them (tables too); a column ``t_r`` of
+        `metadata` or participants.tsv says it for each run.
     standardize : {"zscore_sample", "psc", None}
         Each region to mean 0 and standard deviation 1 (ddof 1), to percent of its mean, or left as it is.
     detrend : bool
@@ -119,11 +128,12 @@ def load_fmri(
         The events of each run; by default the ``*_events.tsv`` beside it, or in the raw dataset.
     metadata : DataFrame or dict of sequences, optional
         Columns of the runs, one row a run in the order of `path`; ``subject``, ``session`` and ``run`` go before what
-        names tell.
+        names tell, ``t_r`` (s) before what files tell.
     names : sequence of str, optional
         Region names of tables that have none.
     orientation : {"rows_are_volumes", "rows_are_regions"}, optional
-        Which way tables lie, where they do not tell.
+        Which way tables lie. Else their names tell, or the axis along which the numbers are smooth, which is time (see
+        `neurosig.loaders.fmri_tables.read_table`).
     variable : str, optional
         Name of the array in ``.npz`` and ``.mat`` tables.
     mesh : object, optional
@@ -155,8 +165,9 @@ def load_fmri(
     Raises
     ------
     InputError
-        Files cannot be used as they are: damaged, no repetition time, another space than the atlas's, confounds of
-        another length, too few volumes; the message says what to do.
+        Files cannot be used as they are: damaged, images without repetition time, another space than the atlas's,
+        confounds of another length, too few volumes; the message says what to do. Tables may lack the repetition time:
+        a warning tells so, and ``t_r`` is None.
     UsageError
         The call is wrong.
 
@@ -198,14 +209,19 @@ def load_fmri(
     title = name or (Path(path).name if isinstance(path, str | Path) else "fmri")
     if len(kinds := {item.kind for item in found}) > 1:
         raise UsageError(f"files of one kind are loaded at a time, these are {listed(sorted(kinds))}")
+    if isinstance(atlas, str) and atlas == "voxels" and found[0].kind == "nifti":
+        atlas, mask = _voxels(found, mask), None
+    elif found[0].kind == "nifti":
+        _refuse_run_as_atlas(atlas, found)
     loader = RunLoader(
-        kind=found[0].kind, atlas=atlas, t_r=t_r, standardize=standardize, detrend=detrend, low_pass=low_pass,
+        kind=found[0].kind, atlas=atlas, t_r=None, standardize=standardize, detrend=detrend, low_pass=low_pass,
         high_pass=high_pass, smoothing_fwhm=smoothing_fwhm, mask=mask, strategy=strategy, min_coverage=min_coverage,
         min_volumes=min_volumes, names=None if names is None else tuple(names), orientation=orientation,
         variable=variable, mesh=mesh, needs_confounds=root is not None,
         memory=None if memory is None else Path(memory),
     )  # fmt: skip
     if found[0].kind == "collection":
+        loader.t_r = _times_of_collection(t_r, metadata)
         runs, table, stored = loader.collection(found, confounds, sample_mask)
         items: list[RunItem] = []
     else:
@@ -219,9 +235,12 @@ def load_fmri(
             )
         ]
         table, stored, runs = run_table(found), None, []
-    table = with_columns(table, metadata, root)
+    table = with_columns(table, metadata, root or _people_beside(path, table))
     y = stored if labels is None else run_labels(labels, table)
     table["file"] = [item.file.name for item in items] if items else [run.file for run in runs]
+    if items:
+        told = run_times(t_r, table, table["file"].tolist())
+        items = [dataclasses.replace(item, t_r=seconds) for item, seconds in zip(items, told, strict=True)]
     keep = labelled(y, table) if y is not None else list(range(len(table)))
     skipped = [
         {"subject": str(table["subject"].iloc[i]), "file": str(table["file"].iloc[i]), "reason": "no label"}
@@ -240,7 +259,7 @@ def load_fmri(
         y = y.astype(str)
     if not lazy or not items:
         runs = _same_regions(runs)
-    _tell(runs, skipped)
+    tell(runs, skipped)
     for column in ("t_r", "n_volumes", "kept"):
         table[column] = column_of([getattr(run, column) for run in runs])
     X: Any = LazyRuns(loader.array, items) if lazy and items else _stacked([run.data for run in runs])
@@ -251,7 +270,43 @@ def load_fmri(
     from neurosig.loaders.fmri_events import cut_trials
 
     assert tmin is not None and tmax is not None  # for the type checker: checked above
-    return cut_trials(dataset, _event_tables(event_files, items, found, keep, root), events, tmin, tmax)
+    return cut_trials(dataset, _event_tables(event_files, items, found, keep, root), events, tmin, tmax, every=True)
+
+
+def _people_beside(path: Any, table: pd.DataFrame) -> Path | None:
+    """A plain folder whose participants.tsv names its people."""
+    from neurosig.loaders.fmri_bids import participants
+
+    if not isinstance(path, str | Path) or not (Path(path) / "participants.tsv").is_file():
+        return None
+    people = participants(path)
+    return Path(path) if people is not None and set(table["subject"].astype(str)) & set(people.index) else None
+
+
+def _times_of_collection(t_r: Any, metadata: Any) -> Any:
+    """The repetition times that the runs of a collection are told: one, one a run, or None."""
+    import pandas as pd
+
+    if t_r is not None or metadata is None:
+        return t_r
+    told = times_among(pd.DataFrame(metadata), "metadata")
+    return None if told is None or None in told else told
+
+
+def _voxels(found: Sequence[RunFile], mask: Any) -> Any:
+    """Voxels as regions: those of the mask, else all that vary in every run."""
+    from neurosig.loaders.atlas import Atlas
+    from neurosig.loaders.fmri_voxels import voxels_of
+
+    return voxels_of([item.files[0] for item in found]) if mask is None else Atlas.from_mask(mask, name="voxels")
+
+
+def _refuse_run_as_atlas(atlas: Any, found: Sequence[RunFile]) -> None:
+    """A run in the atlas's place would pass for probabilistic maps, a region a volume."""
+    if isinstance(atlas, str | Path) and Path(atlas).is_file():
+        runs = [item.path for item in found if item.path is not None and item.path.is_file()]
+        if same := [path.name for path in runs if path.samefile(atlas)]:
+            raise UsageError(f"atlas: {same[0]} is one of the runs; pass an image of labels, or a name such as 'power'")
 
 
 def _kind_for(atlas: Any) -> str | None:
@@ -308,7 +363,7 @@ def _read(
             runs.append(result)
             done.append(place)
     if not runs:
-        reasons = listed(_with_files(failed), 3) or "none has a label"
+        reasons = listed(with_files(failed), 3) or "none has a label"
         raise InputError(f"none of {len(items)} runs can be used: {reasons}")
     return runs, done, failed
 
@@ -370,48 +425,6 @@ def _info(
         highpass=high,
         extra={"fmri": told},
     )
-
-
-def _tell(runs: Sequence[Run], skipped: list[dict[str, str]]) -> None:
-    """Say once, of all runs, what is missing, constant, not finite, or left out."""
-    what = (
-        ("missing", "lack regions, which are kept as NaN"),
-        ("constant", "have regions that are constant throughout, which are 0 after standardising"),
-        ("not_finite", "hold voxels that are NaN or inf, which are left out of the means"),
-    )
-    for key, text in what:
-        count: Counter[str] = Counter()
-        concerned = 0
-        for run in runs:
-            names = run.missing if key == "missing" else run.provenance.get(key) or ()
-            concerned += bool(names)
-            if isinstance(names, Mapping):
-                count.update(names)
-            else:
-                count.update(list(names))
-        if concerned:
-            ordered = [name for name, _ in count.most_common()]
-            voxels = f" ({sum(count.values())} voxels)" if key == "not_finite" else ""
-            warnings.warn(f"{concerned} of {len(runs)} runs {text}{voxels}: {listed(ordered)}", stacklevel=3)
-    absent = [run.file for run in runs if (run.provenance.get("confounds") or {}).get("absent")]
-    if absent:
-        warnings.warn(
-            f"{len(absent)} of {len(runs)} runs are fMRIPrep's and have no table of confounds beside them, nothing was "
-            f"regressed out: {listed(absent, 3)}",
-            stacklevel=3,
-        )
-    failed = [entry for entry in skipped if entry["reason"] != "no label"]
-    if failed:
-        warnings.warn(f"{len(failed)} runs skipped: {listed(_with_files(failed), 3)}", stacklevel=3)
-    logger.info("%d runs of %d regions", len(runs), len(runs[0].names or ()))
-
-
-def _with_files(failed: Sequence[Mapping[str, str]]) -> list[str]:
-    """Reasons with the file that each concerns, which most name themselves."""
-    return [
-        entry["reason"] if entry["file"] in entry["reason"] else f"{entry['file']}: {entry['reason']}"
-        for entry in failed
-    ]
 
 
 def _event_tables(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,14 +61,19 @@ def check_t_r(t_r: Any, source: str) -> float:
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value) or value <= 0:
-        raise UsageError(f"{source}: expected the repetition time t_r in seconds, a positive number, got {t_r!r}")
+        raise UsageError(f"{_of(source)}expected the repetition time t_r in seconds, a positive number, got {t_r!r}")
     if value > SLOWEST:
         raise UsageError(
-            f"{source}: t_r is in seconds, {value:g} s is no repetition time; milliseconds? Then t_r={value / 1000:g}"
+            f"{_of(source)}t_r is in seconds, {value:g} s is no repetition time; milliseconds? Then "
+            f"t_r={value / 1000:g}"
         )
     if value < _FASTEST:
-        raise UsageError(f"{source}: t_r is in seconds, {value:g} s is shorter than any scanner's repetition time")
+        raise UsageError(f"{_of(source)}t_r is in seconds, {value:g} s is shorter than any scanner's repetition time")
     return value
+
+
+def _of(source: str) -> str:
+    return "" if source == "t_r" else f"{source}: "
 
 
 def settled_t_r(given: float | None, stated: Any, source: str, where: str) -> Any:
@@ -182,6 +188,11 @@ def read_confounds(confounds: Any, n_volumes: int, source: str = "confounds") ->
             "another run, or volumes were dropped from one of the two"
         )
     table = table.apply(pd.to_numeric, errors="coerce").astype(float)
+    filled = [str(name) for name in table.columns[table.iloc[:1].isna().all() & ~table.isna().all()]]
+    if strange := [name for name in filled if not re.search(r"deriv|dvars|displacement|_diff|rmsd", name)]:
+        warnings.warn(
+            f"{source}: {listed(strange)} lack the first volume, where the value of the second is taken", stacklevel=3
+        )
     table.iloc[:1] = table.iloc[:2].bfill().iloc[:1]
     bad = table.columns[~np.isfinite(table.to_numpy()).all(axis=0)]
     if len(bad):
@@ -290,8 +301,8 @@ def clean_series(
     if partly.any():
         wrong = [str(place) if names is None else names[place] for place in np.flatnonzero(partly).tolist()]
         raise InputError(
-            f"{source}: regions {listed(wrong)} have NaN or inf in some volumes; drop these volumes with "
-            "sample_mask, or the regions"
+            f"{source}: regions {listed(wrong)} have NaN or inf in some volumes; repair the file, or leave these "
+            "volumes out: load_fmri(sample_mask=...)"
         )
     n_kept = series.shape[1] if kept is None else len(kept)
     if confounds is not None and confounds.shape[1] >= n_kept - 1:
@@ -316,10 +327,18 @@ def clean_series(
     with warnings.catch_warnings():
         # what nilearn says of constant regions is said by whoever loads them, by name
         warnings.filterwarnings("ignore", message=".*(divide by zero|invalid value|psc standardization).*")
-        done = signal.clean(
-            whole, detrend=detrend, standardize=standardize, sample_mask=mask, confounds=confounds,
-            filter="butterworth" if filtered else False, low_pass=low_pass, high_pass=high_pass, t_r=t_r,
-        )  # fmt: skip
+        try:
+            done = signal.clean(
+                whole, detrend=detrend, standardize=standardize, sample_mask=mask, confounds=confounds,
+                filter="butterworth" if filtered else False, low_pass=low_pass, high_pass=high_pass, t_r=t_r,
+            )  # fmt: skip
+        except ValueError as error:
+            if "padlen" not in str(error):
+                raise
+            raise InputError(
+                f"{source}: {len(whole)} volumes are too few for a filter (low_pass, high_pass): leave it out, or take "
+                "longer runs"
+            ) from error
     cleaned[there] = done.T
     if standardize:
         # regression and filters leave rounding errors of them, which would be scaled up to noise

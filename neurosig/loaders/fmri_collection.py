@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
 from neurosig.loaders.fmri_clean import check_t_r, settled_t_r
+from neurosig.loaders.fmri_orientation import ORIENTATIONS, smoothness
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +99,7 @@ def is_collection(path: Path) -> bool:
 def read_collection(
     path: str | Path,
     *,
-    t_r: float | None = None,
+    t_r: float | Sequence[float] | None = None,
     names: Sequence[str] | None = None,
     orientation: str | None = None,
     series: bool = True,
@@ -113,7 +115,7 @@ def read_collection(
     ----------
     path : path-like
         The ``.npz``.
-    t_r : float, optional
+    t_r : float, or one a run, optional
         Repetition time in seconds, where the file does not say.
     names : sequence of str, optional
         Region names, where the file has none; "region_1" and so on if nobody names them.
@@ -144,6 +146,8 @@ def read_collection(
     if X.dtype.kind not in "fiu":
         raise InputError(f"{path.name}: expected numbers under 'X', got {X.dtype}")
     cuts, regions_first, n_regions = _axes(path, there, orientation)
+    if series and X.ndim == 3:
+        _tell_side(path, X, regions_first)
     n_runs = len(cuts)
     scale = np.float32(there.get("scale", 1.0))
     runs = []
@@ -225,6 +229,18 @@ def _axes(path: Path, there: dict[str, Any], orientation: str | None) -> tuple[l
     return [(0, n_times)] * shape[0], regions_first, n_regions
 
 
+def _tell_side(path: Path, X: np.ndarray, regions_first: bool) -> None:
+    """Warn where the numbers say that time is the other axis of the runs; one run stands for all."""
+    found = smoothness(X[0].T if regions_first else X[0])
+    if found is not None and found.orientation == "rows_are_regions":
+        now, other = ORIENTATIONS if not regions_first else ORIENTATIONS[::-1]
+        warnings.warn(
+            f"{path.name}: in its runs {now.replace('_', ' ')}, but the other axis is the smooth one, as time is: are "
+            f"they transposed? Then say orientation='{other}'",
+            stacklevel=4,
+        )
+
+
 def _labels(path: Path, there: dict[str, Any], n_runs: int) -> np.ndarray | None:
     import numpy as np
 
@@ -256,18 +272,13 @@ def _column(path: Path, there: dict[str, Any], keys: tuple[str, ...], n_runs: in
     return [str(value) for value in found.tolist()]
 
 
-def _times(path: Path, there: dict[str, Any], n_runs: int, t_r: float | None) -> np.ndarray | None:
+def _times(path: Path, there: dict[str, Any], n_runs: int, t_r: Any) -> np.ndarray | None:
     import numpy as np
 
     stated = next((there[key] for key in _TIMES if key in there), None)
     if stated is None and t_r is None:
         return None
-    found = np.asarray(t_r if stated is None else stated, dtype=float).ravel()
-    if found.size not in (1, n_runs):
-        raise InputError(
-            f"{path.name}: expected one repetition time, or one for each of {n_runs} runs, got {found.size}"
-        )
-    found = np.broadcast_to(found, n_runs).round(6)
+    found = _one_a_run(t_r if stated is None else stated, n_runs, path).round(6)
     try:
         for value in np.unique(found):
             check_t_r(value.item(), path.name)
@@ -276,12 +287,24 @@ def _times(path: Path, there: dict[str, Any], n_runs: int, t_r: float | None) ->
             raise
         if t_r is None:
             raise InputError(f"{error}; pass t_r=seconds") from None
-        given = check_t_r(t_r, path.name)
-        settled_t_r(given, found.max(), path.name, "the file")
-        return np.full(n_runs, given)
-    if stated is not None and t_r is not None and np.abs(found - t_r).max() > 1e-3:
+        given = np.array([check_t_r(value, path.name) for value in np.ravel(t_r).tolist()])
+        settled_t_r(given.max(), found.max(), path.name, "the file")
+        return _one_a_run(given, n_runs, path)
+    if stated is not None and t_r is not None and np.abs(found - _one_a_run(t_r, n_runs, path)).max() > 1e-3:
+        told = listed([f"{value:g}" for value in np.unique(np.ravel(t_r))], 6)
         raise InputError(
             f"{path.name} says repetition times of {listed([f'{value:g}' for value in np.unique(found)], 6)} s, not "
-            f"{t_r:g} s; leave t_r out, or mend the file"
+            f"{told} s; leave t_r out, or mend the file"
         )
     return found
+
+
+def _one_a_run(times: Any, n_runs: int, path: Path) -> np.ndarray:
+    import numpy as np
+
+    times = np.asarray(times, dtype=float).ravel()
+    if times.size not in (1, n_runs):
+        raise InputError(
+            f"{path.name}: expected one repetition time, or one for each of {n_runs} runs, got {times.size}"
+        )
+    return np.broadcast_to(times, n_runs)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, NoEventsError, UsageError
 from neurosig.core.log import logger
+from neurosig.core.near_names import did_you_mean
 from neurosig.core.signals import Processing, SignalDataset
 from neurosig.loaders.fmri_trials import cut_run, read_events_table
 
-__all__ = ["cut_trials", "events_beside"]
+__all__ = ["cut_trials", "events_beside", "refuse_unknown"]
 
 
 def events_beside(path: Path, root: Path | None = None) -> Path | None:
@@ -54,6 +55,8 @@ def cut_trials(
     events: Mapping[str, Any] | Sequence[str] | None,
     tmin: float,
     tmax: float,
+    *,
+    every: bool = False,
 ) -> SignalDataset:
     """Trials around the events of each run.
 
@@ -67,6 +70,8 @@ def cut_trials(
         Class name to trial type (or a list of them), or the types to take; None takes all.
     tmin, tmax : float
         First and last second of a trial after its onset; both ends are included.
+    every : bool
+        Whether each of the events must be there, in one of the runs at least.
 
     Returns
     -------
@@ -77,7 +82,7 @@ def cut_trials(
     Raises
     ------
     NoEventsError
-        No run has such events.
+        No run has such events, or (`every`) one of them.
     InputError
         No trial is whole, or repetition times differ between runs.
     """
@@ -113,6 +118,8 @@ def cut_trials(
     if not parts:
         wanted = "any event" if events is None else listed(list(events))
         raise NoEventsError(f"no run has {wanted}; its events are {listed(sorted(seen)) or 'none'}")
+    if every and events is not None:
+        refuse_unknown(events, seen)
     if lost:
         logger.warning("%d of %d trials left out: they reach beyond their run, or touch dropped volumes",
                        lost, lost + len(labels))  # fmt: skip
@@ -123,6 +130,32 @@ def cut_trials(
     X = np.concatenate(parts)
     spec = dataset.info.replace(n_times=X.shape[2], tmin=tmin, processing=processing)
     return SignalDataset(X, np.array(labels, dtype=str), pd.DataFrame(rows), spec, name=dataset.name)
+
+
+def refuse_unknown(events: Mapping[str, Any] | Sequence[str], known: Iterable[str]) -> None:
+    """Refuse events that no table of events holds: a slip of the pen would lose a class without a word.
+
+    Parameters
+    ----------
+    events : dict or sequence of str
+        Class name to trial type (or a list of them), or the types.
+    known : iterable of str
+        All trial types that there are.
+
+    Raises
+    ------
+    NoEventsError
+        One of a class's types is not there; the message names all that are.
+    """
+    known = {str(name) for name in known}
+    wanted = events.values() if isinstance(events, Mapping) else events
+    types = [str(kind) for kinds in wanted for kind in (kinds if isinstance(kinds, list | tuple | set) else [kinds])]
+    if unknown := [kind for kind in dict.fromkeys(types) if kind not in known]:
+        hint = did_you_mean(unknown[0], sorted(known)).removeprefix("; ") if len(unknown) == 1 else ""
+        raise NoEventsError(
+            f"no run has the event {listed(unknown)}; there are {listed(sorted(known), 20) or 'none'}"
+            + (f": {hint}" if hint else "")
+        )
 
 
 def _named(types: Any, events: Mapping[str, Any] | Sequence[str] | None) -> list[str | None]:

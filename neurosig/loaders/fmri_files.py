@@ -20,7 +20,7 @@ from neurosig.loaders.fmri_collection import is_collection
 from neurosig.loaders.fmri_tables import TABLES
 from neurosig.loaders.tasks import task_of
 
-__all__ = ["KINDS", "RunFile", "find_runs", "kind_of", "order_of", "runs_of", "told_apart"]
+__all__ = ["KINDS", "RunFile", "find_runs", "is_series", "kind_of", "order_of", "runs_of", "told_apart"]
 
 KINDS = {
     "nifti": "NIfTI (.nii, .nii.gz)",
@@ -31,7 +31,8 @@ KINDS = {
 }
 _HEMI = re.compile(r"(hemi-|(?:^|(?<=[._]))(?=[lr]h[._])|(?<=[._])(?=[LR][._]))([LRlr])(h?)(?=[._])")
 _NOT_SERIES = re.compile(
-    r"(_events|_confounds|_regressors|_channels|_scans|_physio|_dseg|_mask|desc-confounds_timeseries)\.|"
+    r"(_events|_confounds|_regressors|_channels|_electrodes|_scans|_sessions|_beh|_motion|_stim|_physio|_dseg|_mask|"
+    r"desc-confounds_timeseries)\.|"
     r"^(participants|phenotyp)",
     re.IGNORECASE,
 )
@@ -86,6 +87,11 @@ def kind_of(path: Path) -> str | None:
     if name.endswith(TABLES):
         return "collection" if name.endswith(".npz") and path.is_file() and is_collection(path) else "table"
     return None
+
+
+def is_series(path: Path) -> bool:
+    """Whether a file may hold series by its name, and no events, confounds, masks or people."""
+    return not _NOT_SERIES.search(path.name)
 
 
 def find_runs(path: Any, *, named: bool = False) -> list[RunFile]:
@@ -262,7 +268,7 @@ def _of_folder(folder: Path) -> list[Path]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and not _NOT_SERIES.search(path.name)
+        and is_series(path)
     ]
     kinds: dict[str, list[Path]] = {}
     for path in files:

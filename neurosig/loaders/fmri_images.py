@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["image_data", "load_image", "repetition_time", "run_image", "sidecar"]
 
 _SECONDS = {"sec": 1.0, "msec": 1e-3, "usec": 1e-6}
+# of images, and of tables of region series
+_ENDING = re.compile(r"\.(nii|nii\.gz|[a-z]+\.nii|func\.gii|gii|1d|(tsv|csv)(\.gz)?|txt|npy|npz|mat)$", re.IGNORECASE)
 _CLOSE = 1e-3  # seconds that header and sidecar may differ by
 
 
@@ -158,10 +160,10 @@ def run_image(image: Any) -> tuple[Any, Path | None, tuple[int, ...]]:
 
 
 def sidecar(path: Path | None) -> dict[str, Any]:
-    """What the JSON files of a BIDS image tell: its own, and those above it that hold for it."""
+    """What the JSON files of a BIDS image or table tell: its own, and those above it that hold for it."""
     if path is None:
         return {}
-    stem = re.sub(r"\.(nii|nii\.gz|[a-z]+\.nii|func\.gii|gii)$", "", path.name, flags=re.IGNORECASE)
+    stem = _ENDING.sub("", path.name)
     places = [path.with_name(f"{stem}.json")]
     parts = stem.split("_")
     if path.name.startswith("sub-"):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import UsageError
 from neurosig.loaders.fmri_bids import participants
+from neurosig.loaders.fmri_clean import check_t_r, settled_t_r
 from neurosig.loaders.fmri_files import RunFile
 from neurosig.loaders.fmri_people import labels_of
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["column_of", "labelled", "run_labels", "run_table", "with_columns"]
+__all__ = ["column_of", "labelled", "run_labels", "run_table", "run_times", "times_among", "with_columns"]
+
+_TIMES = ("t_r", "tr", "TR", "RepetitionTime", "repetition_time")  # what columns of repetition times are called
 
 
 def run_table(found: Sequence[RunFile]) -> pd.DataFrame:
@@ -56,6 +59,73 @@ def with_columns(table: pd.DataFrame, metadata: Any, root: Path | None) -> pd.Da
     return table
 
 
+def times_among(table: pd.DataFrame, source: str) -> list[float | None] | None:
+    """Repetition times that a column of a table states.
+
+    Parameters
+    ----------
+    table : DataFrame
+        A row a run.
+    source : str
+        What the table is called, for messages.
+
+    Returns
+    -------
+    list of float or None, or None
+        Seconds, None where a cell is empty; None where there is no such column.
+
+    Raises
+    ------
+    UsageError
+        A value that is no repetition time in seconds.
+    """
+    column = next((name for name in _TIMES if name in table), None)
+    if column is None:
+        return None
+    return [_seconds(value, f"column {column!r} of {source}") for value in table[column].tolist()]
+
+
+def run_times(t_r: Any, table: pd.DataFrame, files: Sequence[str]) -> list[float | None]:
+    """The repetition time that each run is told: by the caller, or by a column of the runs' table.
+
+    Parameters
+    ----------
+    t_r : float, sequence of float, or None
+        For all runs, or one a run.
+    table : DataFrame
+        Metadata of the runs; a column ``t_r`` (``tr``, ``RepetitionTime``) holds seconds.
+    files : sequence of str
+        What the runs are called.
+
+    Returns
+    -------
+    list of float or None
+        Seconds; None where only the file may say it. Where caller and column differ, the caller's holds, and a warning
+        tells so.
+
+    Raises
+    ------
+    UsageError
+        Not one a run, or no repetition time in seconds.
+    """
+    column = times_among(table, "the runs' table (participants.tsv, metadata)") or [None] * len(files)
+    if t_r is None:
+        return column
+    if not hasattr(t_r, "__len__") or isinstance(t_r, str):
+        given: list[float | None] = [check_t_r(t_r, "t_r")] * len(files)
+    elif len(t_r) != len(files):
+        raise UsageError(f"t_r must be one number, or one for each of {len(files)} runs, got {len(t_r)}")
+    else:
+        given = [_seconds(value, f"t_r of {name}") for value, name in zip(t_r, files, strict=True)]
+    return [
+        settled_t_r(one, told, name, "the runs' table") for one, told, name in zip(given, column, files, strict=True)
+    ]
+
+
+def _seconds(value: Any, source: str) -> float | None:
+    return None if value is None or value != value else check_t_r(value, source)
+
+
 def run_labels(labels: Any, table: pd.DataFrame) -> np.ndarray:
     """One label a run; None or NaN where there is none."""
     import pandas as pd
@@ -69,6 +139,12 @@ def run_labels(labels: Any, table: pd.DataFrame) -> np.ndarray:
     if isinstance(labels, Mapping):
         known = {str(key).removeprefix("sub-"): value for key, value in labels.items()}
         values = [known.get(subject) for subject in table["subject"]]
+        if all(value is None for value in values):
+            who = listed(sorted(set(table["subject"])), 6)
+            raise UsageError(
+                f"labels name {listed(list(known), 6)}, the subjects of these runs are {who}: name these, or say whose "
+                "the runs are, metadata={'subject': [...]}"
+            )
     else:
         values = list(labels)
         if len(values) != len(table):
@@ -80,9 +156,11 @@ def labelled(y: np.ndarray, table: pd.DataFrame) -> list[int]:
     """Positions of the runs that have a label; a warning names the others."""
     keep = [i for i, label in enumerate(y) if label is not None and label == label]
     if len(keep) < len(y):
-        who = sorted({str(table["subject"].iloc[i]) for i in set(range(len(y))) - set(keep)})
+        left = sorted(set(range(len(y))) - set(keep))
+        who = list(dict.fromkeys(str(table["subject"].iloc[i]) for i in left))
+        files = f" ({listed([str(table['file'].iloc[i]) for i in left], 3)})" if "file" in table else ""
         warnings.warn(
-            f"{len(y) - len(keep)} of {len(y)} runs have no label and are left out: subjects {listed(who)}",
+            f"{len(left)} of {len(y)} runs have no label and are left out: subjects {listed(who)}{files}",
             stacklevel=3,
         )
     return keep

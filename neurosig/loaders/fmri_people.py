@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["labels_of", "read_people"]
 
+_OF_RUNS = ("file", "t_r", "n_volumes", "kept", "onset", "duration")  # columns that nobody decodes
 _FEW = 10  # whole numbers of at most so many values are names of classes
 
 
@@ -88,9 +89,10 @@ def labels_of(table: pd.DataFrame, column: str, source: str) -> np.ndarray:
     import pandas as pd
 
     if column not in table:
-        near = get_close_matches(column, [str(name) for name in table.columns], 1, 0.4)
+        there = [str(name) for name in table.columns if name not in _OF_RUNS]
+        near = get_close_matches(column, there, 1, 0.5)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"{source} has no column {column!r}: {hint}it has {listed(map(str, table.columns), 20)}")
+        raise UsageError(f"{source} has no column {column!r}: {hint}it has {listed(there, 20) or 'none of people'}")
     values = table[column]
     there = values.notna().to_numpy()
     if not there.any():

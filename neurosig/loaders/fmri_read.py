@@ -16,7 +16,7 @@ from neurosig.loaders.atlas import Atlas
 from neurosig.loaders.fmri_clean import cleaned_run
 from neurosig.loaders.fmri_confounds import STRATEGIES, RunConfounds, confound_table_of, is_fmriprep, run_confounds
 from neurosig.loaders.fmri_files import RunFile
-from neurosig.loaders.fmri_images import repetition_time, run_image
+from neurosig.loaders.fmri_images import repetition_time, run_image, sidecar
 from neurosig.loaders.fmri_run import Run
 from neurosig.loaders.fmri_volumes import VolumeReader
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunItem", "RunLoader"]
 
-_VERSION = 1  # of what is kept on disk: rises when the same call gives other series
+_VERSION = 2  # of what is kept on disk: rises when the same call gives other series
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,11 +39,14 @@ class RunItem:
         Where it is.
     confounds, sample_mask : object
         As `load_fmri` takes them, for this run.
+    t_r : float, optional
+        Repetition time of this run in seconds, where runs are told theirs one by one.
     """
 
     file: RunFile
     confounds: Any = "auto"
     sample_mask: Any = None
+    t_r: float | None = None
 
 
 @dataclass(eq=False)
@@ -52,7 +55,7 @@ class RunLoader:
 
     kind: str
     atlas: Any = None
-    t_r: float | None = None
+    t_r: Any = None  # seconds; of collections also one a run
     standardize: str | None = "zscore_sample"
     detrend: bool = False
     low_pass: float | None = None
@@ -133,7 +136,7 @@ class RunLoader:
         n_times = self._check_length(len(found.kept or range(shape[3])), shape[3], item.file.name)
         unit = {"zscore_sample": "z", "psc": "psc", None: "a.u."}[self.standardize]
         return Run(
-            data=np.zeros((len(atlas), n_times), dtype=np.float32), t_r=repetition_time(image, path, self.t_r),
+            data=np.zeros((len(atlas), n_times), dtype=np.float32), t_r=repetition_time(image, path, self._t_r(item)),
             names=atlas.names, atlas=atlas.name, positions=atlas.positions, n_volumes=shape[3], kept=found.kept,
             unit=unit, file=item.file.name, provenance={"reader": "nifti", "confounds": dict(found.told) or None},
         )  # fmt: skip
@@ -161,14 +164,16 @@ class RunLoader:
             n_volumes = run_image(source)[2][3]
             found = self._confounds(item, n_volumes)
             self._check_length(len(found.kept or range(n_volumes)), n_volumes, file.name)
-            run = self._volumes.read(source, t_r=self.t_r, sample_mask=found.kept, confounds=found.table, **cleaning)
+            run = self._volumes.read(
+                source, t_r=self._t_r(item), sample_mask=found.kept, confounds=found.table, **cleaning
+            )
             return _told(run, found)
         if self.kind == "cifti":
             from neurosig.loaders.fmri_cifti import open_cifti, read_cifti
 
             found = self._confounds(item, int(open_cifti(source)[0].shape[0]))
             run = read_cifti(
-                source, atlas=self.atlas, t_r=self.t_r, confounds=found.table, sample_mask=found.kept, **cleaning
+                source, atlas=self.atlas, t_r=self._t_r(item), confounds=found.table, sample_mask=found.kept, **cleaning
             )
             return _told(run, found)
         if self.kind == "gifti":
@@ -179,7 +184,7 @@ class RunLoader:
             length = surface_series(known).shape[1] if self._chooses(item) else None
             found = self._confounds(item, length)
             run = read_gifti(
-                *file.files, atlas=self.atlas, t_r=self.t_r, mesh=self.mesh, confounds=found.table,
+                *file.files, atlas=self.atlas, t_r=self._t_r(item), mesh=self.mesh, confounds=found.table,
                 sample_mask=item.sample_mask if length is None else found.kept, **cleaning,
             )  # fmt: skip
             return _told(run, found)
@@ -189,9 +194,12 @@ class RunLoader:
             raise UsageError(f"confounds={item.confounds!r} chooses from fMRIPrep's table; tables of regions have none")
         given = None if isinstance(item.confounds, str) and item.confounds == "auto" else item.confounds
         return read_table(
-            source, t_r=self.t_r, names=self.names, orientation=self.orientation, variable=self.variable,
+            source, t_r=self._t_r(item), names=self.names, orientation=self.orientation, variable=self.variable,
             atlas=self.atlas, confounds=given, sample_mask=item.sample_mask, **cleaning,
         )  # fmt: skip
+
+    def _t_r(self, item: RunItem) -> float | None:
+        return self.t_r if item.t_r is None else item.t_r
 
     def _chooses(self, item: RunItem) -> bool:
         """Whether confounds of a run are looked for beside it."""
@@ -283,6 +291,7 @@ class RunLoader:
             if entry.name not in ("memory", "_volumes")
         }
         told = [content(item.confounds), content(item.sample_mask), content(beside)]
+        told += [item.t_r, content(sidecar(item.file.path).get("RepetitionTime"))]
         who = [item.file.name, item.file.subject, item.file.session, item.file.run]
         key = digest(_VERSION, nilearn.__version__, sources, settings, told, who)
         assert self.memory is not None  # for the type checker: asked before

@@ -126,8 +126,8 @@ class Run:
         bad = ~np.isfinite(self.data)
         if bad.any() and (partly := np.flatnonzero(bad.any(axis=1) & ~np.isnan(self.data).all(axis=1))).size:
             raise InputError(
-                f"{where}NaN or inf in part of the series of {listed([names[i] for i in partly])}; leave these volumes "
-                "out (sample_mask), or repair the file"
+                f"{where}NaN or inf in part of the series of {listed([names[i] for i in partly])}; repair the file, or "
+                "leave these volumes out: load_fmri(sample_mask=...)"
             )
 
     def __repr__(self) -> str:

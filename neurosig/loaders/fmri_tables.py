@@ -13,15 +13,16 @@ from neurosig.core.errors import InputError, StorageError, UsageError
 from neurosig.core.log import logger
 from neurosig.core.near_names import did_you_mean
 from neurosig.loaders.fmri_clean import UNITS, check_t_r, clean_series, cleaned_run, settled_t_r
+from neurosig.loaders.fmri_images import sidecar
+from neurosig.loaders.fmri_orientation import ORIENTATIONS, is_connectivity, oriented
 from neurosig.loaders.fmri_run import Run
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["ORIENTATIONS", "TABLES", "is_stored_run", "read_table"]
+__all__ = ["ORIENTATIONS", "TABLES", "RegionTable", "is_stored_run", "open_table", "read_table"]
 
-ORIENTATIONS = ("rows_are_volumes", "rows_are_regions")
 TABLES = (".1d", ".tsv", ".csv", ".txt", ".tsv.gz", ".csv.gz", ".npy", ".npz", ".mat")  # names in small letters
 
 _SERIES = ("data", "X", "series", "timeseries", "time_series", "roi_timeseries", "ROISignals", "ts")
@@ -31,7 +32,33 @@ _PERIODS = ("t_r", "tr", "TR", "repetition_time", "RepetitionTime")
 _COUNTERS = re.compile(
     r"unnamed: 0|index|time|times|volume|volumes|frame|frames|scan|tr|timepoint|sub-?brick|file", re.I
 )
+_SAME_TIME = 1e-3  # seconds that two sources of one repetition time may differ by
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "."}
+
+
+@dataclass
+class RegionTable:
+    """Series of a table, before anything is done to them.
+
+    Parameters
+    ----------
+    series : array of shape (n_regions, n_volumes)
+        As measured; NaN where a value is missing.
+    names : list of str, or None
+        Region names, where they are known.
+    t_r : float or None
+        Repetition time in seconds, where it is known.
+    positions : array of shape (n_regions, 3), optional
+        Region centres in metres, of an atlas.
+    notes : dict
+        How the table was taken; JSON-like.
+    """
+
+    series: np.ndarray
+    names: list[str] | None = None
+    t_r: float | None = None
+    positions: np.ndarray | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -67,12 +94,15 @@ def read_table(
         One run. Text: ``.1D`` (ABIDE's and ADHD-200's with a header, AFNI's, plain numbers as HCP's node time series),
         ``.tsv``, ``.csv``, ``.txt``; ``.npy``; ``.npz`` (also what `Run.save` stored); ``.mat`` (MATLAB 5 to 7.3).
     t_r : float, optional
-        Repetition time in seconds, where the file has none, or not the right one. Filters need it, networks do later.
+        Repetition time in seconds, where neither the file nor ``RepetitionTime`` of a JSON file beside it says it, or
+        not rightly. Filters need it, networks do later.
     names : sequence of str, optional
         Region names, where the file has none.
     orientation : {"rows_are_volumes", "rows_are_regions"}, optional
-        Which way the table lies. Without it a header or `names` must tell, or there must be more rows than columns,
-        which are then volumes.
+        Which way the table lies. Without it a header or `names` tell. Without these the axis along which the numbers
+        are clearly smoother is time (see `neurosig.loaders.fmri_orientation`); where neither is, there must be more
+        rows than columns, which are then volumes. ``provenance["orientation"]`` tells where smoothness decided against
+        that rule, or speaks against what was said.
     variable : str, optional
         Name of the array in an ``.npz`` or ``.mat`` file that holds several.
     atlas : str or Atlas, optional
@@ -109,9 +139,7 @@ def read_table(
     >>> read_table(table, t_r=2.0, names=["V1", "V2", "M1"])
     <Run table: 3 regions, 100 volumes, TR 2 s, in z>
     """
-    if orientation not in (None, *ORIENTATIONS):
-        raise UsageError(f"orientation must be one of {', '.join(ORIENTATIONS)}, or None, got {orientation!r}")
-    label = Path(source).name if isinstance(source, str | Path) else "table"
+    label = _label(source)
     if isinstance(source, str | Path) and label.lower().endswith(".npz") and is_stored_run(Path(source)):
         if confounds is not None or sample_mask is not None:
             raise UsageError(
@@ -119,18 +147,73 @@ def read_table(
             )
         cleaning = {"standardize": standardize, "detrend": detrend, "low_pass": low_pass, "high_pass": high_pass}
         return _stored_run(Path(source), t_r, cleaning)
-    table = _open(source, label, variable)
-    series, found = _oriented(table, label, None if names is None else list(map(str, names)), orientation)
-    given = None if t_r is None else check_t_r(t_r, label)
-    period = settled_t_r(given, table.t_r, label, "the file")
-    if period is not None:
-        period = check_t_r(period, f"{label} (the file)")
-    series, found, positions = _in_order_of(atlas, series, found, label)
+    table = open_table(source, t_r=t_r, names=names, orientation=orientation, variable=variable, atlas=atlas)
     return cleaned_run(
-        series, period, found, file=label, atlas=getattr(atlas, "name", atlas), positions=positions,
-        confounds=confounds, sample_mask=sample_mask, standardize=standardize, detrend=detrend, low_pass=low_pass,
-        high_pass=high_pass, provenance={"reader": "table", **table.notes},
+        table.series, table.t_r, table.names, file=label, atlas=getattr(atlas, "name", atlas),
+        positions=table.positions, confounds=confounds, sample_mask=sample_mask, standardize=standardize,
+        detrend=detrend, low_pass=low_pass, high_pass=high_pass, provenance={"reader": "table", **table.notes},
     )  # fmt: skip
+
+
+def open_table(
+    source: str | Path | np.ndarray | pd.DataFrame,
+    *,
+    t_r: float | None = None,
+    names: Sequence[str] | None = None,
+    orientation: str | None = None,
+    variable: str | None = None,
+    atlas: Any = None,
+) -> RegionTable:
+    """Open a table of region series without cleaning them, with the parameters of `read_table`.
+
+    Parameters
+    ----------
+    source, t_r, names, orientation, variable, atlas
+        As `read_table` takes them; `source` is no stored run.
+
+    Returns
+    -------
+    RegionTable
+
+    Raises
+    ------
+    InputError, UsageError
+        As there.
+    """
+    if orientation not in (None, *ORIENTATIONS):
+        raise UsageError(f"orientation must be one of {', '.join(ORIENTATIONS)}, or None, got {orientation!r}")
+    label = _label(source)
+    table = _open(source, label, variable)
+    series, found = oriented(table, label, None if names is None else list(map(str, names)), orientation)
+    period = _period(None if t_r is None else check_t_r(t_r, label), table.t_r, source, label)
+    series, found, positions = _in_order_of(atlas, series, found, label)
+    return RegionTable(series, found, period, positions, table.notes)
+
+
+def _label(source: Any) -> str:
+    return Path(source).name if isinstance(source, str | Path) else "table"
+
+
+def _period(given: float | None, stated: float | None, source: Any, label: str) -> float | None:
+    """The repetition time: the caller's word, else that of the file or of the JSON file beside it."""
+    beside = sidecar(Path(source)).get("RepetitionTime") if isinstance(source, str | Path) else None
+    if given is not None:
+        settled_t_r(given, stated, label, "the file")
+        return settled_t_r(given, beside, label, "its JSON file")
+    known = {"the file": stated, "RepetitionTime of its JSON file": beside}
+    times = {}
+    for where, value in known.items():
+        if value is not None:
+            try:
+                times[where] = check_t_r(value, f"{label} ({where})")
+            except UsageError as error:
+                raise InputError(f"{error}; mend it there, or pass t_r=seconds") from None
+    if len(times) > 1 and abs(times["the file"] - times["RepetitionTime of its JSON file"]) > _SAME_TIME:
+        first, second = times.values()
+        raise InputError(
+            f"{label}: the file says a repetition time of {first:g} s, its JSON file {second:g} s; pass t_r=seconds"
+        )
+    return next(iter(times.values()), None)
 
 
 def _open(source: Any, label: str, variable: str | None) -> _Table:
@@ -260,6 +343,12 @@ def _from_columns(frame: pd.DataFrame, label: str, *, header: bool) -> _Table:
     import numpy as np
 
     names = [str(name) for name in frame.columns]
+    if header and {"onset", "trial_type"} <= set(names):
+        raise InputError(
+            f"{label} is a table of events (onset, trial_type), not of region series: give the run that it lies beside"
+        )
+    if header and "participant_id" in names:
+        raise InputError(f"{label} is a table of people (participant_id), not of region series: give a run of them")
     dropped = []
     if header:
         for place, name in enumerate(names[:2]):
@@ -285,11 +374,14 @@ def _from_columns(frame: pd.DataFrame, label: str, *, header: bool) -> _Table:
         else:
             values[:, column] = numbers
     if wrong:
-        raise InputError(f"{label}: expected numbers, got text in {listed(wrong)}; drop these columns")
+        raise InputError(
+            f"{label}: expected numbers, one column a region, got text in {listed(wrong)}; drop these columns"
+        )
     notes: dict[str, Any] = {}
     if dropped:
         notes["columns_left_out"] = [names[place] for place in dropped]
-        logger.info("%s: columns that count volumes are left out: %s", label, listed(notes["columns_left_out"]))
+        told = [name or "one without a name" for name in notes["columns_left_out"]]
+        logger.info("%s: columns that count volumes are left out: %s", label, listed(told))
     return _Table(values, [_region(names[place]) for place in rest] if header else None, notes=notes)
 
 
@@ -390,8 +482,15 @@ def _pick(held: Mapping[str, Any], label: str, variable: str | None) -> _Table:
         if len(tables) > 1 and not known:
             raise InputError(f"{label} holds several tables: {listed(tables)}; choose one by variable=")
         chosen = known[0] if known else tables[0]
+    # of a table that was not named by the caller, those that could have been meant are told
+    others = [] if variable is not None else [name for name in tables if name != chosen and _is_series(arrays, name)]
     return _Table(_numbers(arrays[chosen], f"{label}: {chosen}"), _stored_names(arrays), _stored_period(arrays),
-                  {"variable": chosen})  # fmt: skip
+                  {"variable": chosen, **({"not_taken": others} if others else {})})  # fmt: skip
+
+
+def _is_series(arrays: Mapping[str, Any], name: str) -> bool:
+    """Whether an array may be series, not a mask, a matrix of connectivity, or a table of places."""
+    return min(arrays[name].shape) > 3 and not is_connectivity(arrays[name])
 
 
 def _stored_names(arrays: Mapping[str, np.ndarray]) -> list[str] | None:
@@ -419,56 +518,7 @@ def _numbers(values: np.ndarray, label: str) -> np.ndarray:
     return values.astype(float)
 
 
-# ------------------------------------------------------------------------------------------------- orientation, atlas
-
-
-def _oriented(
-    table: _Table, label: str, names: list[str] | None, orientation: str | None
-) -> tuple[np.ndarray, list[str] | None]:
-    """Series of shape (n_regions, n_volumes) and their names, or an error where the table may lie either way."""
-    rows, columns = table.values.shape
-    if orientation is None and _is_connectivity(table.values):
-        raise InputError(
-            f"{label} holds a symmetric matrix of {rows} × {columns}, connectivity by its look; the series that it was "
-            "made of are expected. If these are series, say orientation='rows_are_volumes'"
-        )
-    if orientation is None:
-        orientation = _told_by_names(table, label, names)
-    if orientation is None and rows <= columns:
-        raise InputError(
-            f"{label} has {rows} rows and {columns} columns, no more volumes than regions if rows are volumes: is it "
-            "transposed? Say orientation='rows_are_volumes' or orientation='rows_are_regions'"
-        )
-    upright = orientation != "rows_are_regions"
-    series = table.values.T if upright else table.values
-    if names is None and table.names is not None and len(table.names) == len(series):
-        names = table.names
-    if names is not None and len(names) != len(series):
-        raise InputError(f"{label}: expected one name for each of {len(series)} regions, got {len(names)}")
-    return series, names
-
-
-def _told_by_names(table: _Table, label: str, names: list[str] | None) -> str | None:
-    """Which way the table lies as names tell: a header stands over regions, given names count them."""
-    rows, columns = table.values.shape
-    for count in (None if names is None else len(names), None if table.names is None else len(table.names)):
-        if count is None or rows == columns == count:
-            continue
-        if count == columns:
-            return "rows_are_volumes"
-        if count == rows:
-            raise InputError(
-                f"{label} has {rows} rows and {columns} columns, and there are {count} region names: it is transposed; "
-                "say orientation='rows_are_regions'"
-            )
-    return None
-
-
-def _is_connectivity(values: np.ndarray) -> bool:
-    import numpy as np
-
-    rows, columns = values.shape
-    return rows == columns > 1 and bool(np.allclose(values, values.T, equal_nan=True))
+# ------------------------------------------------------------------------------------------------- atlas
 
 
 def _in_order_of(

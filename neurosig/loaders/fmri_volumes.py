@@ -148,7 +148,8 @@ class VolumeReader:
         if len(missing) > (1 - self.min_coverage) * len(series) or len(missing) == len(series):
             raise InputError(
                 f"{name}: {len(missing)} of {len(series)} regions of {self.atlas.name} hold no signal; are atlas "
-                "and image in one space? (min_coverage says how many must)"
+                "and image in one space? If so, say how many must: "
+                f"min_coverage={max(0.99 * (1 - len(missing) / len(series)), 0):.2f}"
             )
         told = {
             "reader": "nifti",
@@ -349,10 +350,10 @@ class VolumeReader:
         if within < self.min_coverage or within == 0:
             corners = np.array(np.meshgrid(*[(0, n - 1) for n in image.shape[:3]])).reshape(3, -1).T
             world = corners @ image.affine[:3, :3].T + image.affine[:3, 3]
+            part = f", or the image is a part of the brain (then say how much: min_coverage={within * 0.95:.2f})"
             raise InputError(
                 f"{name}: {within:.0%} of the atlas {atlas.name} lie inside the image, which spans {_box(world)} mm, "
-                f"the atlas {_box(points)} mm; they are in different spaces, or the image is a part of the brain (then "
-                "lower min_coverage)"
+                f"the atlas {_box(points)} mm; they are in different spaces" + (part if within else "")
             )
 
 

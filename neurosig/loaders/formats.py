@@ -17,7 +17,13 @@ from neurosig.loaders.recordings import Opened, ReadOptions, Recording
 if TYPE_CHECKING:
     import mne
 
-__all__ = ["SUFFIXES", "check_content", "collect_notes", "open_mne", "reading", "sniff"]
+__all__ = ["OF_FMRI", "SUFFIXES", "check_content", "collect_notes", "open_mne", "reading", "sniff"]
+
+# said where no recording is found, which may be meant for fMRI
+OF_FMRI = (
+    "of fMRI images (.nii, .nii.gz, .gii) or tables of region series (.1D, .tsv, .npy; .csv, .npz and others where t_r "
+    "or another option of fMRI is given)"
+)
 
 # what mne.io.read_raw opens by name, without the suffixes that half of the world's text files carry
 SUFFIXES = (
@@ -176,7 +182,7 @@ def _check_suffix(path: Path) -> None:
     if split_name_ext(path)[1] is None and _bti_files(path) is None:
         raise InputError(
             f"{path.name}: no reader takes this kind of file; expected one of {', '.join(SUFFIXES)}, or a folder of "
-            "them"
+            f"them; {OF_FMRI}"
         )
 
 

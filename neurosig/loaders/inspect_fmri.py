@@ -71,9 +71,11 @@ def inspect_fmri(path: str | Path, *, t_r: float | None = None, atlas: Any = Non
     t_r : float, optional
         Repetition time in seconds, where the file does not say.
     atlas : Atlas, str or Path, optional
-        Look at its regions instead of voxels (NIfTI) or grayordinates (a ``.dlabel.nii``).
+        Look at its regions instead of voxels (NIfTI) or grayordinates (a ``.dlabel.nii``). "voxels" are those that
+        vary, by their indices.
     **options
-        Of tables: orientation, variable, names, as `neurosig.loaders.fmri_tables.read_table` takes them.
+        Of tables: orientation, variable, names, as `neurosig.loaders.fmri_tables.read_table` takes them. Of NIfTI with
+        an atlas: min_coverage, as `neurosig.load_fmri` takes it.
 
     Returns
     -------
@@ -149,7 +151,7 @@ def _nifti(path: Path, t_r: float | None, atlas: Any, options: Mapping[str, Any]
 
     from neurosig.loaders.fmri_images import image_data, repetition_time, run_image
 
-    _no_options(options, "NIfTI images")
+    _no_options({name: value for name, value in options.items() if name != "min_coverage"}, "NIfTI images")
     image, _, shape = run_image(path)
     problems = []
     period = None
@@ -171,9 +173,12 @@ def _nifti(path: Path, t_r: float | None, atlas: Any, options: Mapping[str, Any]
         problems.append(problem("space", "the header names no space (sform and qform code 0): is the affine real?"))
     if atlas is not None:
         from neurosig.loaders.fmri_volumes import read_nifti
+        from neurosig.loaders.fmri_voxels import voxels_of
 
         with _untold():
-            run = read_nifti(image, atlas, t_r=period or 1.0, standardize=None)
+            regions = voxels_of([path]) if atlas == "voxels" else atlas
+            covered = {"min_coverage": options["min_coverage"]} if "min_coverage" in options else {}
+            run = read_nifti(image, regions, t_r=period or 1.0, standardize=None, **covered)
         details["atlas"] = run.atlas
         return _of_regions("NIfTI", run, period, details=details, problems=problems)
     data = image_data(image, path)
@@ -285,17 +290,32 @@ def _gifti(path: Path, t_r: float | None, atlas: Any, options: Mapping[str, Any]
 
 
 def _table(path: Path, t_r: float | None, atlas: Any, options: Mapping[str, Any]) -> Content:
-    from neurosig.loaders.fmri_tables import read_table
+    from neurosig.loaders.fmri_tables import RegionTable, is_stored_run, open_table, read_table
 
-    run = read_table(path, t_r=t_r, atlas=atlas, standardize=None, **options)
+    if path.suffix.lower() == ".npz" and is_stored_run(path):
+        run = read_table(path, t_r=t_r, standardize=None)
+        table = RegionTable(run.data, list(run.names or ()), run.t_r)
+    else:  # not cleaned: values that are missing in part are a finding here, not an error
+        table = open_table(path, t_r=t_r, atlas=atlas, **options)
     problems = []
-    if run.t_r is None:
+    if table.t_r is None:
         problems.append(problem("t_r", "the table does not say the repetition time; pass it when loading"))
+    turned = table.notes.get("orientation")
+    if turned and turned["against"]:
+        problems.append(problem("orientation", turned["told"]))
     suffix = "".join(path.suffixes[-2:] if path.suffix == ".gz" else [path.suffix])
-    notes = []
-    if left := run.provenance.get("columns_left_out"):
-        notes.append(f"columns that count volumes are left out: {listed(left)}")
-    return _of_regions(f"table ({suffix})", run, run.t_r, notes=notes, problems=problems)
+    notes = [turned["told"]] if turned and not turned["against"] else []
+    if left := table.notes.get("columns_left_out"):
+        notes.append(
+            f"columns that count volumes are left out: {listed(name or 'one without a name' for name in left)}"
+        )
+    if others := table.notes.get("not_taken"):
+        notes.append(f"{table.notes['variable']} is taken, {listed(others)} not")
+    names = table.names or [f"region_{i}" for i in range(1, len(table.series) + 1)]
+    return Content(
+        f"table ({suffix})", "regions", [table.series], len(table.series), table.t_r, names, notes=notes,
+        problems=problems,
+    )  # fmt: skip
 
 
 def _collection(path: Path, t_r: float | None, atlas: Any, options: Mapping[str, Any]) -> Content:

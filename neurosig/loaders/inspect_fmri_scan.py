@@ -17,6 +17,7 @@ __all__ = ["Content", "measures_of", "problem", "problems_of", "scan_series", "s
 _ROWS = 3000  # voxels, vertices or regions that are looked at closely; all are counted
 _FAR = 3.0  # times the spread between quartiles: Tukey's far-out values
 _SETTLING = 5  # volumes at the beginning in which magnetisation may still settle
+_GROUPS = 5  # regions of equal series are told group by group up to here
 _SHORT = 120.0  # s; connectivity of less is mostly noise
 
 
@@ -179,7 +180,7 @@ def problems_of(
     if still.any():
         problems.append(problem("constant", f"{still.sum()} of {total} never change", names(still)))
     if named and len(rows) == content.n_rows:
-        problems += _copies(content.names, rows, still | gone)
+        problems += _copies(content.names, rows, still | gone, content.details.get("voxel_mm"))
     if spikes:
         shown = listed(map(str, spikes))
         count = "1 volume differs" if len(spikes) == 1 else f"{len(spikes)} volumes differ"
@@ -205,17 +206,21 @@ def problems_of(
     return problems
 
 
-def _copies(names: list[str], rows: np.ndarray, dead: np.ndarray) -> list[dict[str, Any]]:
-    """Regions with equal series."""
+def _copies(
+    names: list[str], rows: np.ndarray, dead: np.ndarray, voxel_mm: list[float] | None = None
+) -> list[dict[str, Any]]:
+    """Regions with equal series; of many groups one problem, which names them all."""
     groups: dict[bytes, list[str]] = {}
     for name, row, gone in zip(names, rows, dead, strict=True):
         if not gone:
             groups.setdefault(row.tobytes(), []).append(name)
-    return [
-        problem("duplicate", f"regions with equal series: {listed(same)}", same)
-        for same in groups.values()
-        if len(same) > 1
-    ]
+    same = [group for group in groups.values() if len(group) > 1]
+    if len(same) <= _GROUPS:
+        return [problem("duplicate", f"regions with equal series: {listed(group)}", group) for group in same]
+    every = [name for group in same for name in group]
+    size = "" if voxel_mm is None else f", of {' × '.join(f'{value:g}' for value in voxel_mm)} mm,"
+    why = f"; the image's voxels{size} are too coarse for this atlas" if voxel_mm is not None else ""
+    return [problem("duplicate", f"{len(every)} of {len(names)} regions share their series with others{why}", every)]
 
 
 def _settling(signal: np.ndarray) -> int:

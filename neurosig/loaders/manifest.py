@@ -266,7 +266,8 @@ class Manifest(ManifestFields):
             raise UsageError(f"{self.name} has no recording files ({self.kind}); use .load() or .as_moabb()")
         if not self._recordings:
             wanted = ", ".join(entry.path for entry in self.entries[:3])
-            where = " or ".join(str(place) for place in self._places())
+            places = self._places()
+            where = " or ".join(map(str, [place for place in places if place.is_dir()] or places))
             raise InputError(
                 f"no file of {self.name} is in {where}: expected {wanted}, ...; "
                 + (

@@ -8,7 +8,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
@@ -125,9 +125,11 @@ def choose(names: Iterable[Any] | str | int, known: list[str], what: str, where:
 
 
 def places_in(root: Path, manifest: ManifestFields) -> list[Path]:
-    """Where a folder may hold the manifest's files: as a folder of collections, or itself."""
+    """Where a folder may hold the manifest's files: as a folder of collections, as the collection, or itself."""
     local = manifest.source.local if isinstance(manifest.source, FilesSource) else None
-    return [*([safe_join(root, local)] if local else []), root / manifest.name, root]
+    parts = PurePosixPath(local or "").parts
+    below = [safe_join(root, "/".join(parts[i:])) for i in range(len(parts))]
+    return list(dict.fromkeys([*below, root / manifest.name, root]))
 
 
 def _holder(root: Path, manifest: Manifest) -> Path:

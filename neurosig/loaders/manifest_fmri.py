@@ -15,6 +15,7 @@ from neurosig.core.signals import Processing, SignalDataset, SignalSpec
 from neurosig.loaders.content import find_file
 from neurosig.loaders.fmri_collection import is_collection, read_collection
 from neurosig.loaders.fmri_people import labels_of, read_people
+from neurosig.loaders.fmri_voxels import voxels_of
 from neurosig.loaders.manifest_schema import FileEntry, FmriFields, safe_join
 from neurosig.loaders.recordings import Recording
 
@@ -145,12 +146,14 @@ def load_runs(manifest: Manifest, *, progress: bool | None = None) -> SignalData
     else:
         stacked = [item for item in recordings if item.select is not None]
         parts += [
-            _of_collection(path, [item for item in stacked if item.path == path], fmri)
+            _of_collection(manifest, path, [item for item in stacked if item.path == path], fmri)
             for path in dict.fromkeys(item.path for item in stacked)
         ]
         if single := [item for item in recordings if item.select is None]:
             parts.append(_of_files(manifest, fmri, single, progress))
     X, stored, table, info = _joined(parts, manifest.name)
+    if all(item.select is not None for item in recordings):
+        _tell_untimed(manifest, table)  # of files of one run each, load_fmri tells it
     table, y = _with_people(manifest, fmri, table, stored)
     dataset = SignalDataset(X, None, table, info, name=manifest.name)
     if manifest.processing is not None:
@@ -158,6 +161,17 @@ def load_runs(manifest: Manifest, *, progress: bool | None = None) -> SignalData
     if manifest._unlabelled:
         return dataset
     return _labelled(manifest, dataset, y)
+
+
+def _tell_untimed(manifest: Manifest, table: pd.DataFrame) -> None:
+    import pandas as pd
+
+    if untimed := int(pd.to_numeric(table["t_r"], errors="coerce").isna().sum()):
+        warnings.warn(
+            f"{manifest.name}: {untimed} of {len(table)} runs do not say the repetition time, which filters, windows "
+            "and networks need; pass t_r=seconds",
+            stacklevel=3,
+        )
 
 
 def _simulated(manifest: Manifest, fmri: FmriFields) -> SignalDataset:
@@ -174,11 +188,14 @@ def _simulated(manifest: Manifest, fmri: FmriFields) -> SignalDataset:
     return _labelled(manifest, bare, y)
 
 
-def _of_collection(path: Path, recordings: Sequence[Recording], fmri: FmriFields) -> _Part:
+def _of_collection(manifest: Manifest, path: Path, recordings: Sequence[Recording], fmri: FmriFields) -> _Part:
+    import numpy as np
     import pandas as pd
 
     held = read_collection(path, t_r=fmri.t_r, names=fmri.regions, orientation=fmri.orientation)
     held = held.take([item.select[0] for item in recordings])  # type: ignore[index]
+    if held.t_r is None and (times := _times_of_people(manifest, fmri, held.subjects)):
+        held = dataclasses.replace(held, t_r=np.array(times["t_r"], dtype=float))
     X, unit = (held.X, fmri.unit) if fmri.unit is not None else _cleaned(path, held, fmri)
     table = pd.DataFrame(
         {
@@ -229,12 +246,26 @@ def _of_files(manifest: Manifest, fmri: FmriFields, recordings: Sequence[Recordi
         warnings.filterwarnings("ignore", message=".*names tell no subject or run")
         loaded = load_fmri(
             [manifest._pairs.get(path, path) for path in paths], atlas=_atlas_of(manifest, fmri, paths),
-            metadata={name: [getattr(item, name) for item in recordings] for name in ("subject", "session", "run")},
+            metadata={
+                **{name: [getattr(item, name) for item in recordings] for name in ("subject", "session", "run")},
+                **_times_of_people(manifest, fmri, [item.subject for item in recordings]),
+            },
             progress=progress, **options,
         )  # fmt: skip
     labels = [item.label for item in recordings]
     info = loaded.info if fmri.unit is None else loaded.info.replace(unit=fmri.unit)
     return _Part(loaded.X, labels if any(labels) else None, loaded.metadata.reset_index(drop=True), info)
+
+
+def _times_of_people(manifest: Manifest, fmri: FmriFields, subjects: Sequence[str]) -> dict[str, Any]:
+    """A column of the repetition times of runs, where the table of people holds one."""
+    from neurosig.loaders.fmri_metadata import times_among
+
+    if fmri.table is None:
+        return {}
+    people = read_people(_beside(manifest, fmri.table), fmri.key, fmri.missing)
+    times = times_among(people.reindex(list(subjects)), fmri.table)
+    return {} if times is None else {"t_r": times}
 
 
 def _of_derivatives(
@@ -258,7 +289,7 @@ def _atlas_of(manifest: Manifest, fmri: FmriFields, paths: Sequence[Path]) -> An
     if fmri.atlas in (None, "voxels") and fmri.mask is not None:
         return Atlas.from_mask(_beside(manifest, fmri.mask))
     if fmri.atlas == "voxels":
-        return Atlas.from_mask(_varying(paths), name="voxels")
+        return voxels_of(paths)
     if fmri.atlas is None:
         return None
     found = [_named_file(manifest, name) for name in fmri.atlas.split(",")]
@@ -271,31 +302,6 @@ def _named_file(manifest: Manifest, name: str) -> Any:
         return manifest._given.get(name, name)
     inside = find_file(safe_join(manifest.folder, name, manifest._links))
     return name if inside is None else inside
-
-
-def _varying(paths: Sequence[Path]) -> Any:
-    """Mask of the voxels that vary in every run; one run is held at a time."""
-    import nibabel
-    import numpy as np
-
-    from neurosig.loaders.fmri_images import image_data, load_image
-
-    mask, affine = None, None
-    for path in paths:
-        image, _ = load_image(path)
-        data = image_data(image, path)
-        if data.ndim != 4:
-            raise InputError(f"{path.name}: expected an image of four axes, the last of them time, got {data.shape}")
-        varies = np.isfinite(data).all(axis=-1) & (np.ptp(data, axis=-1) > 0)
-        if mask is not None and mask.shape != varies.shape:
-            raise InputError(
-                f"{path.name} has voxels {varies.shape}, {paths[0].name} {mask.shape}: voxels of runs are compared one "
-                "by one only on one grid; use an atlas"
-            )
-        mask, affine = varies if mask is None else mask & varies, image.affine
-    if mask is None or not mask.any():
-        raise InputError(f"no voxel varies in all of {listed([path.name for path in paths], 3)}")
-    return nibabel.Nifti1Image(mask.astype(np.uint8), affine)
 
 
 def _joined(parts: Sequence[_Part], name: str) -> tuple[Any, list[Any] | None, pd.DataFrame, SignalSpec]:
@@ -370,6 +376,7 @@ def _labelled(manifest: Manifest, dataset: SignalDataset, y: np.ndarray | None) 
         if manifest.events:
             raise InputError(f"{manifest.name}: its labels are numbers, so no classes can be chosen; leave events out")
         return dataclasses.replace(_taken(dataset, known), y=y[known])
+    _refuse_unknown_classes(manifest, y[known])
     named = _named(manifest, y[known])
     keep = np.flatnonzero(known)[[label is not None for label in named]]
     if not len(keep):
@@ -380,6 +387,21 @@ def _labelled(manifest: Manifest, dataset: SignalDataset, y: np.ndarray | None) 
     return dataclasses.replace(
         _taken(dataset, keep), y=np.array([label for label in named if label is not None]).astype(str)
     )
+
+
+def _refuse_unknown_classes(manifest: Manifest, labels: np.ndarray) -> None:
+    """A class that nobody bears is a slip of the pen, where all people of someone's own files are there."""
+    if not manifest.adhoc or manifest._subjects is not None or not manifest.events:
+        return
+    there = {str(label) for label in labels}
+    if unknown := [name for name, values in manifest.events.items() if not _values(values) & there]:
+        raise UsageError(
+            f"{manifest.name} has no runs of {listed(unknown, 8)}; its labels are {listed(sorted(there), 12)}"
+        )
+
+
+def _values(values: Any) -> set[str]:
+    return {str(value) for value in (values if isinstance(values, list | tuple | set) else [values])}
 
 
 def _named(manifest: Manifest, labels: np.ndarray) -> list[str | None]:

@@ -353,17 +353,18 @@ class FmriFields(_Strict):
     mask : str, optional
         Image of the voxels to keep, for "voxels".
     t_r : float, optional
-        Repetition time in seconds, where the files do not say.
+        Repetition time in seconds, where neither the files nor the JSON files beside them nor a column ``t_r`` of
+        `table` say it, or not rightly.
     confounds : str
         Of fMRIPrep: "auto", "simple", "scrubbing", "compcor", "ica_aroma" or "none".
     standardize, detrend, smoothing_fwhm, min_coverage, low_pass, high_pass : object
         As in `load_fmri`; the band is in Hz.
     regions : list of str, optional
-        Region names, where the files have none.
+        Region names, where the files have none. To `decode`, "training" means those of the model.
     unit : {"z", "psc", "a.u."}, optional
         Unit of series that are taken as they are; an ``.npz`` of several runs is cleaned only where none is stated.
     orientation : {"rows_are_volumes", "rows_are_regions"}, optional
-        Of tables that may lie either way.
+        Of tables that may lie either way, where their numbers do not tell it.
     task, space : str, optional
         Which images of a BIDS derivatives folder.
     table : str, optional

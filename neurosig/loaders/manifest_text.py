@@ -26,11 +26,10 @@ def size(manifest: Manifest) -> str:
     entries = manifest.source.entries
     if not manifest.present:
         subjects = {entry.subject for entry in entries}
-        return (
-            f"{len(entries)} files"
-            if "*" in subjects
-            else f"{len(subjects)} subjects, {len(entries)} files; none is here"
-        )
+        files = f"{len(entries)} file{'' if len(entries) == 1 else 's'}"
+        if "*" not in subjects:
+            return f"{len(subjects)} subjects, {files}; none is here"
+        return f"{manifest.subjects} subjects in {files}" if isinstance(manifest.subjects, int) else files
     recordings = manifest.recordings()
     here = len({recording.path for recording in recordings})
     return f"{len(manifest.subject_list)} subjects, {len(recordings)} recordings here ({here} of {len(entries)} files)"

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig.core.channel_names import listed
+from neurosig.core.errors import InputError, NoEventsError
 from neurosig.core.log import logger
 from neurosig.core.signals import Processing, SignalDataset
-from neurosig.loaders.fmri_files import RunFile, find_runs, kind_of
+from neurosig.loaders.fmri_files import RunFile, find_runs, is_series, kind_of
 from neurosig.loaders.recordings import Recording
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ __all__ = ["describe_fmri", "holds_fmri", "inside"]
 
 _SURE = (".nii", ".nii.gz", ".func.gii", ".1d")
 _MAYBE = (".tsv", ".tsv.gz", ".npy", ".mat", ".txt")  # tables, which no reader of EEG takes
+_TABLES = (".tsv", ".tsv.gz", ".npy")  # of these, what a folder of series is made of
 _RECORDINGS_OF_FILES = (".ds", ".mff", ".mefd")  # folders
 _LOOKED_AT = 20_000  # files of a folder, before it is given up to tell what it holds
 _TRIAL = (0.0, 10.0)  # seconds, where events are asked for and no span
@@ -50,15 +52,19 @@ def holds_fmri(path: Path, asked: bool = False) -> bool:
 
     if not path.is_dir():
         return False
-    # images and .1D are fMRI, unless there are recordings too; a folder of other tables may be anything
-    recordings = tuple(suffix for suffix in SUFFIXES if suffix not in (".npz", ".csv", ".csv.gz"))
-    found = asked and not is_bids(path)
+    # images and .1D are fMRI, and tables that only fMRI comes in, unless there are recordings too, or files that may be
+    # some; a folder of other tables may be anything
+    either = (".npz", ".csv", ".csv.gz")
+    recordings = tuple(suffix for suffix in SUFFIXES if suffix not in either)
+    found, tables, mixed = asked and not is_bids(path), False, False
     for file in islice(_below(path), _LOOKED_AT):
         name = file.name.lower()
         if not asked and (name.endswith(recordings) or file.parent.suffix.lower() in _RECORDINGS_OF_FILES):
             return False
         found = found or name.endswith(_SURE)
-    return found
+        tables = tables or (name.endswith(_TABLES) and is_series(file))
+        mixed = mixed or name.endswith(either)
+    return found or (tables and not mixed)
 
 
 def describe_fmri(
@@ -97,6 +103,8 @@ def describe_fmri(
     }
     # classes are those of people where a column of theirs is named, else kinds of events
     tables = _events_tables(runs, root) if (cut or mapping) and "labels" not in options else {}
+    if tables and mapping:
+        _refuse_unknown_events(mapping, tables, path.name)
     if tables:
         fields["fmri"] = {"events_table": "auto"}
         fields["processing"] = Processing(**{"tmin": _TRIAL[0], "tmax": _TRIAL[1], **cut})
@@ -180,17 +188,54 @@ def _person(item: Recording, people: Sequence[str]) -> Recording:
 
 
 def _events_tables(runs: Sequence[RunFile], root: Path) -> dict[str, Path]:
-    """Tables of events beside runs, by the run's file name; empty unless every run has one."""
+    """Tables of events beside runs, by the run's file name; empty where no run has one.
+
+    Raises
+    ------
+    InputError
+        Some runs have one and some have none.
+    """
     from neurosig.loaders.fmri_events import events_beside
 
-    tables = {}
+    tables, bare = {}, []
     for run in runs:
         path = _first(run)
         table = None if run.kind == "collection" else events_beside(path, root)
         if table is None:
-            return {}
-        tables[path.name] = table
+            bare.append(path)
+        else:
+            tables[path.name] = table
+    if tables and bare:
+        damaged = _damage(bare[0]) if len(bare) == 1 else ""
+        raise InputError(
+            f"{listed([path.name for path in bare], 3)}: no table of events (*_events.tsv) beside it, which "
+            f"{len(tables)} other runs have; add it, or take the run away{damaged}"
+        )
     return tables
+
+
+def _damage(path: Path) -> str:
+    """What else is wrong with an image, in parentheses; nothing where it can be read."""
+    from neurosig.loaders.fmri_images import image_data, run_image
+
+    if kind_of(path) != "nifti":
+        return ""
+    try:
+        image_data(run_image(path)[0], path)
+    except InputError as error:
+        return f" ({error})"
+    return ""
+
+
+def _refuse_unknown_events(mapping: Mapping[str, Any], tables: Mapping[str, Path], name: str) -> None:
+    from neurosig.loaders.fmri_events import refuse_unknown
+    from neurosig.loaders.fmri_trials import read_events_table
+
+    there = {kind for table in set(tables.values()) for kind in read_events_table(table)["trial_type"]}
+    try:
+        refuse_unknown(mapping, there)
+    except NoEventsError as error:
+        raise NoEventsError(f"{name}: {error}") from None
 
 
 def _files(runs: Sequence[RunFile]) -> list[Path]:

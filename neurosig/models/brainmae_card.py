@@ -62,10 +62,19 @@ def _training(config: Mapping[str, Any]) -> list[str]:
     if not fitted["best_epoch_"]:
         return [*lines, f"- {fitted['stopped_']}"]
     last = fitted["history_"][fitted["best_epoch_"] - 1]
+    held = config.get("held_back") or []
+    judged = (
+        [f"- held back from them, to judge each epoch (valid_ below): {len(held)} people, {listed(held, 12)}"]
+        if held
+        else ["- nobody was held back: how well this carries to other people is not known"]
+        if params.get("validation") is None
+        else []
+    )
     return [
         *lines,
         f"- {fitted['n_windows_']} runs, {len(fitted['history_'])} epochs of batches of {params['batch_size']}, "
         f"lr {params['lr']:g}; weights of epoch {fitted['best_epoch_']}; {fitted['stopped_']}",
+        *judged,
         f"- seed {fitted['seed_']} (random_state {params['random_state']})",
         *(f"- {key} {value:.4g}" for key, value in last.items() if key.startswith(("train_", "valid_"))),
     ]

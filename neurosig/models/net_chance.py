@@ -84,9 +84,10 @@ def tell_of_chance(name: str, row: Mapping[str, float], guess: float) -> bool:
     """
     if not is_chance(row, guess):
         return False
+    of = "runs" if name == "BrainMAE" else "trials"
     warnings.warn(
-        f"{name} has learned nothing that carries over: its loss on the validation trials is no better than that of "
-        "guessing; give it more steps (max_epochs, a smaller batch_size), another learning rate, or more trials",
+        f"{name} has learned nothing that carries over: its loss on the validation {of} is no better than that of "
+        f"guessing; give it more steps (max_epochs, a smaller batch_size), another learning rate, or more {of}",
         ConvergenceWarning,
         stacklevel=4,
     )

@@ -108,7 +108,7 @@ def pretrain_on_runs(
         estimator.save_pretrained(target, licence=licence)
         tables = pd.DataFrame([_described(one) for one in found])
     shutil.rmtree(work, ignore_errors=True)
-    return Pretrained(estimator, target, tables, {}, ())
+    return Pretrained(estimator, target, tables, {}, tuple(estimator.__dict__.pop("_held_back", ())))
 
 
 def check_run_system(

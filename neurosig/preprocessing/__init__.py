@@ -13,6 +13,7 @@ _NAMES = {
     "FastTangentSpace": "neurosig.preprocessing.tangent",
     "FourierResample": "neurosig.preprocessing.resampling",
     "FunctionalConnectivity": "neurosig.preprocessing.connectivity",
+    "MeanPattern": "neurosig.preprocessing.mean_pattern",
     "QuantileScale": "neurosig.preprocessing.scaling",
     "Recentering": "neurosig.preprocessing.alignment",
     "SiteHarmonizer": "neurosig.preprocessing.harmonisation",

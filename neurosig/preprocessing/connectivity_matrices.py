@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -239,13 +240,32 @@ def checked_series(X: Any, estimator: Any, *, reset: bool, missing: str) -> Iter
     if not reset and isinstance(X, SignalDataset) and hasattr(estimator, "region_names_"):
         _compare_names(estimator, X.info.ch_names)
     one_volume_each = _is_table(X)
+    if one_volume_each:
+        warnings.warn(
+            f"{type(estimator).__name__} takes an array of two axes as one volume a run, which has no connectivity; "
+            "give a single run as run[None], of shape (1, n_regions, n_times)",
+            stacklevel=2,
+        )
     runs = checked_runs(X, estimator=estimator, reset=reset, allow_missing=missing != "raise")
-    for place, run in enumerate(runs):
+    for place, run in enumerate(_with_advice(runs, missing)):
         if len(run) < 2:
             raise InputError("expected two regions or more to connect, got n_features = 1")
         if not one_volume_each:
             _check_moves(run, place, missing)
         yield run
+
+
+def _with_advice(runs: Iterator[np.ndarray], missing: str) -> Iterator[np.ndarray]:
+    """The runs; where one is refused for what is NaN, it is said what estimators of connectivity can do about it."""
+    try:
+        yield from runs
+    except InputError as error:
+        if missing != "raise" or "NaN" not in str(error):
+            raise
+        raise InputError(
+            f"{error}. Regions that are NaN throughout a run are taken by missing='mean' (their edges are the mean of "
+            "the training runs) or missing='nan'"
+        ) from error
 
 
 def region_names(X: Any, ch_names: Sequence[str] | None, estimator: Any) -> list[str]:

@@ -30,6 +30,7 @@ __all__ = ["DynamicConnectivity"]
 
 _KINDS = ("correlation", "partial correlation")
 _SUMMARIES = ("mean", "std", "states")
+_SLOWEST, _FASTEST = 30.0, 0.001  # seconds between samples beyond which something was given in another unit
 
 
 @register(kind="preprocessor")
@@ -316,6 +317,11 @@ class DynamicConnectivity(TransformerMixin, BaseEstimator):
         seconds = np.asarray(t_r, dtype=np.float64)
         if not (np.isfinite(seconds).all() and (seconds > 0).all()):
             raise UsageError("repetition times must be positive numbers of seconds")
+        if (far := seconds[(seconds > _SLOWEST) | (seconds < _FASTEST)]).size:
+            raise UsageError(
+                f"{float(far.flat[0]):g} s is no repetition time: t_r is in seconds, and sfreq is 1 / t_r in hertz "
+                "(milliseconds? divide by 1000)"
+            )
         place = -1
         for place, run in enumerate(checked_series(X, self, reset=reset, missing=self.missing)):
             if seconds.ndim and place >= len(seconds):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,7 +11,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import InputError, UsageError
-from neurosig.core.log import logger
 from neurosig.core.registry import register
 from neurosig.core.validation import check_signals
 
@@ -70,7 +70,7 @@ class SiteHarmonizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     ``sites`` and ``covariates`` are metadata, which `fit` and `transform` ask for by themselves: give them as `params`
     to `cross_val_score` under ``config_context(enable_metadata_routing=True)`` (last example). scikit-learn hands them
     to an estimator's own ``score``, not to scorers by name ("roc_auc"); neurosig's `benchmark` serves these too, from
-    the metadata's column ``site``. Told no sites, `fit` learns nothing and says so in a warning of the log.
+    the metadata's column ``site``. Told no sites, `fit` learns nothing and warns.
 
     References
     ----------
@@ -152,9 +152,10 @@ class SiteHarmonizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X = check_signals(X, estimator=self, ensure_3d=False)
         self._columns = None if covariates is None else _learn_columns(covariates)
         if sites is None:
-            logger.warning(
+            warnings.warn(
                 "SiteHarmonizer was told no sites and changes nothing; pass sites=, through pipelines by "
-                "scikit-learn's metadata routing"
+                "scikit-learn's metadata routing",
+                stacklevel=2,
             )
             self.sites_: list[str] = []
             return self
@@ -342,9 +343,14 @@ def site_effects(Z: np.ndarray, *, shrink: bool = True, scale: bool = True) -> t
 
 
 def _names(sites: Any, n_runs: int) -> np.ndarray:
-    names = np.asarray(sites)
+    names = np.asarray(sites, dtype=object)  # an array of text would turn what is missing into a name
     if names.shape != (n_runs,):
         raise UsageError(f"expected sites to hold one name a run ({n_runs}), got shape {names.shape}")
+    if lacking := [place for place, name in enumerate(names.tolist()) if name is None or name != name]:
+        raise InputError(
+            f"expected the site of every run, {len(lacking)} have none (None or NaN; the first is run {lacking[0]}, "
+            "counted from 0); fill them in, or leave those runs out"
+        )
     return names.astype(str)
 
 

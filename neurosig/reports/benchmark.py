@@ -90,14 +90,11 @@ def _ranking(results: Results) -> pd.DataFrame:
         memory=("peak_memory_mb", "max"), parameters=("n_parameters", "max"), error=("error", _reason),
     )  # fmt: skip
     summary = results.summary().reset_index(drop=True)
-    kept = summary[[*keys, "mean", "sd", "n", "ci_low", "ci_high"]]
-    ranking = costs.reset_index().merge(kept, on=keys, how="left")
+    kept = summary[[*keys, "mean", "sd", "sd_folds", "n", "ci_low", "ci_high"]]
+    ranking = kept.merge(costs.reset_index(), on=keys, how="left")  # in the order of the summary
     order = pd.Categorical(ranking["dataset"], categories=list(dict.fromkeys(table["dataset"])))
     return (
-        ranking.assign(_order=order)
-        .sort_values(["_order", "mean"], ascending=[True, False], na_position="last", kind="stable")
-        .drop(columns="_order")
-        .reset_index(drop=True)
+        ranking.assign(_order=order).sort_values("_order", kind="stable").drop(columns="_order").reset_index(drop=True)
     )
 
 

@@ -296,7 +296,8 @@ def _axes(height: float) -> tuple[Figure, Any]:
 def _matrix(ax: Axes, matrix: np.ndarray, reach: float) -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    colours = LinearSegmentedColormap.from_list("signed", [COLOURS["against"], COLOURS["paper"], COLOURS["score"]])
+    # red is positive, as in nilearn's figures of correlations
+    colours = LinearSegmentedColormap.from_list("signed", [COLOURS["score"], COLOURS["paper"], COLOURS["against"]])
     reach = reach or 1.0
     return ax.imshow(matrix, cmap=colours, vmin=-reach, vmax=reach, interpolation="nearest")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neurosig.evaluation.verdict import above_chance
 from neurosig.reports import figures
 from neurosig.reports.cleaning_words import count
 from neurosig.reports.drawing import metric_label
@@ -22,6 +23,7 @@ __all__ = ["write_decode_report"]
 
 _MOST_DRAWN = 6  # recordings with a timeline; more make a page that nobody reads
 _MOST_POINTS = 1500
+_MOST_RUNS = 200  # answers in the table of the page
 _UNSURE = 0.6
 _PREFIX = {"probability": "p_", "score": "score_"}
 
@@ -75,6 +77,10 @@ def write_decode_report(decoded: Decoded, path: str | os.PathLike) -> Path:
         number_name={"probability": "Mean probability where chosen", "score": "Mean score where chosen"}.get(
             decoded.kind
         ),
+        classes=list(decoded.classes),
+        runs=_runs(decoded) if mode == "runs" else [],
+        runs_left_out=max(0, len(table) - _MOST_RUNS),
+        answer_name={"probability": "Probability of", "score": "Score of"}.get(decoded.kind),
         timelines=[] if mode == "runs" else _timelines(decoded, files[:_MOST_DRAWN], joined),
         not_drawn=0 if mode == "runs" else len(files) - _MOST_DRAWN,
         recordings=[_recording(entry) for entry in report.get("recordings", ())],
@@ -82,6 +88,20 @@ def write_decode_report(decoded: Decoded, path: str | os.PathLike) -> Path:
         csv=table.to_csv(index=False, lineterminator="\n"),
         columns=list(table.columns),
     )
+
+
+def _runs(decoded: Decoded) -> list[dict[str, Any]]:
+    """The answer about each run, with what it rests on and, where it is known, the label."""
+    prefix = _PREFIX.get(decoded.kind)
+    rows = []
+    for row in decoded.table.head(_MOST_RUNS).to_dict("records"):
+        label, right = row.get("event"), row.get("correct")
+        rows.append({
+            "name": Path(str(row["file"])).name, "subject": row.get("subject"), "predicted": row["predicted"],
+            "numbers": [] if prefix is None else [row[f"{prefix}{name}"] for name in decoded.classes],
+            "label": label if isinstance(label, str) else "", "wrong": right is not None and not right,
+        })  # fmt: skip
+    return rows
 
 
 def _sentence(counts: pd.Series, total: int, unit: str) -> str:
@@ -136,10 +156,16 @@ def _expected(score: Mapping[str, Any]) -> str:
         if score.get("sd") is None
         else f" ± {format_number(score['sd'])} (SD over {count(score['n_scores'], 'score')})"
     )
+    interval = score.get("ci_low")
+    reach = (
+        f"bound {format_number(score['chance_upper'])}"
+        if interval is None
+        else f"95 % CI {format_number(interval)} to {format_number(score['ci_high'])}"
+    )
     return (
         f"{score['question']}: {metric_label(score['metric'])} {format_number(score['mean'])}{spread}, "
-        f"{count(score['n_trials'], 'trial')}; "
-        f"chance {format_number(score['chance'])}, bound {format_number(score['chance_upper'])}"
+        f"{count(score['n_trials'], 'trial' if interval is None else 'run')}; "
+        f"chance {format_number(score['chance'])}, {reach}"
     )
 
 
@@ -156,7 +182,7 @@ def _notices(decoded: Decoded, unit: str) -> list[Notice]:
                 "It was fitted without cross-validation: nobody knows how often it is right.",
             )
         )
-    elif all(score["mean"] <= score["chance_upper"] for score in scores):
+    elif not any(above_chance(score) for score in scores):
         found.append(
             Notice(
                 "top",

@@ -187,6 +187,7 @@ def plot_time_score(summary: pd.DataFrame, *, metric: str | None = None) -> Figu
     """
 
     def draw(ax: Axes, rows: pd.DataFrame) -> None:
+        import numpy as np
         from matplotlib.ticker import FuncFormatter, NullFormatter
 
         rows = rows[rows["seconds"] > 0]
@@ -207,7 +208,11 @@ def plot_time_score(summary: pd.DataFrame, *, metric: str | None = None) -> Figu
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set_xlabel("Seconds per fit (logarithmic)")
         ax.set_ylabel(f"{metric_label(metric)}, mean and 95 % interval")
-        place_labels(ax, [(row.seconds, row.mean, short(str(row.pipeline), 26)) for row in each(rows)])
+        bars = [
+            (row.seconds, float(height)) for row in each(rows) if finite(row.ci_low) and finite(row.ci_high)
+            for height in np.linspace(row.ci_low, row.ci_high, 12)
+        ]  # fmt: skip
+        place_labels(ax, [(row.seconds, row.mean, short(str(row.pipeline), 26)) for row in each(rows)], bars)
         if finite(chance):
             ax.text(
                 0.995,

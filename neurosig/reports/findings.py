@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from neurosig.evaluation.cards import dummies_of
 from neurosig.evaluation.cautions import FEW_FOLDS, FEW_SUBJECTS, IMBALANCE
+from neurosig.evaluation.verdict import above_chance, chance_verdict, tied_with_first
 from neurosig.reports.drawing import metric_label, unit_of
 from neurosig.reports.page import format_number, format_p
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ALPHA", "Finding", "Notice", "against_chance", "beats_chance", "find", "glossary", "imbalance", "warn"]
+__all__ = ["ALPHA", "Finding", "Notice", "against_chance", "find", "glossary", "imbalance", "warn"]
 
 ALPHA = 0.05
 
@@ -75,6 +76,10 @@ def find(dataset: str, summary: pd.DataFrame, pairs: pd.DataFrame, meta: Mapping
         if len(summary) == 1:
             sentence = f"{leader['pipeline']}, the only pipeline, reaches {score}."
         return Finding(dataset, sentence, tuple(support), _caveats(meta, n, compared=False))
+    if (n_tied := tied_with_first(scored["mean"], metric)) > 1:
+        sentence = _tie(scored, n_tied, score)
+        support += [_behind(scored, pairs, n_tied)] if n_tied < len(scored) else []
+        return Finding(dataset, sentence, tuple(support), _caveats(meta, n, compared=True))
     second = scored.iloc[1]
     gap = leader["mean"] - second["mean"]
     sentence = f"{leader['pipeline']} leads with {score}, {format_number(gap)} above {second['pipeline']}"
@@ -149,19 +154,11 @@ def warn(table: pd.DataFrame, summary: pd.DataFrame, meta: Mapping[str, Any], me
             )
         )
     notices += _failures(table)
-    weak = summary[(summary["mean"] <= summary["chance"]) & ~summary["pipeline"].isin(dummies_of(meta))]
-    for row in weak.itertuples():
-        notices.append(
-            Notice(
-                "ranking",
-                "note",
-                f"{row.pipeline} is not above chance.",
-                f"Its mean of {format_number(row.mean)} lies at or below {format_number(row.chance)}.",
-            )
-        )
-    leaders = summary[summary["mean"].notna()]["pipeline"]
+    notices += _weak_pipelines(summary[~summary["pipeline"].isin(dummies_of(meta))])
+    leaders = summary[summary["mean"].notna()]
     if len(leaders):
-        notices += _weak_subjects(scored[scored["pipeline"] == leaders.iloc[0]], leaders.iloc[0], unit)
+        leader = leaders.iloc[0]
+        notices += _weak_subjects(scored[scored["pipeline"] == leader["pipeline"]], leader, unit)
     return notices
 
 
@@ -229,7 +226,7 @@ _EFFECT_SIZE = (
 
 
 _OF_SUBJECTS = [
-    ("SD", "standard deviation over subjects: how much people differ"),
+    ("SD", "standard deviation over subjects: how much people differ; where it says so, over one person's folds"),
     ("95 % interval (CI)", "where the mean over subjects plausibly lies, given this sample of people"),
     ("Paired test", "compares two pipelines subject by subject, so that differences between people cancel"),
 ]
@@ -272,7 +269,43 @@ def _failures(table: pd.DataFrame) -> Iterable[Notice]:
         yield Notice("ranking", "warning", f"{pipeline} failed {every}.", f"{reasons[0]}{more}")
 
 
-def _weak_subjects(rows: pd.DataFrame, pipeline: str, unit: str = "subject") -> Iterable[Notice]:
+def _weak_pipelines(summary: pd.DataFrame) -> Iterable[Notice]:
+    for _, row in summary.iterrows():
+        verdict = chance_verdict(row)
+        if verdict == "not above":
+            yield Notice(
+                "ranking",
+                "note",
+                f"{row['pipeline']} is not above chance.",
+                f"Its mean of {format_number(row['mean'])} lies at or below {format_number(row['chance'])}.",
+            )
+        elif verdict == "open":
+            yield Notice(
+                "ranking",
+                "note",
+                f"{row['pipeline']} is not clearly above chance.",
+                f"Its mean of {format_number(row['mean'])} lies above {format_number(row['chance'])}, but "
+                f"{_reaching(row)}.",
+            )
+
+
+def _reaching(row: Any) -> str:
+    """Why a mean above chance is not enough."""
+    if _known(row.get("ci_low")):
+        return f"its interval begins at {format_number(row['ci_low'])}"
+    if _known(row.get("chance_upper")):
+        return f"guessing may reach {format_number(row['chance_upper'])} on so few trials"
+    return "there is no interval to judge it by"
+
+
+def _weak_subjects(rows: pd.DataFrame, leader: pd.Series, unit: str = "subject") -> Iterable[Notice]:
+    pipeline = leader["pipeline"]
+    one = "session" if unit == "subject" else unit
+    mean = (
+        f" Few trials make that bound high: the mean over all {unit}s is above chance nevertheless."
+        if above_chance(leader)
+        else ""
+    )
     people = rows.groupby("subject", sort=False)[["score", "chance", "chance_upper"]].mean()
     n = len(people)
     inside = people[people["score"] <= people["chance_upper"]]
@@ -280,9 +313,9 @@ def _weak_subjects(rows: pd.DataFrame, pipeline: str, unit: str = "subject") -> 
         yield Notice(
             "subjects",
             "note",
-            f"{len(inside)} of {_count(n, unit)} within chance.",
+            f"{len(inside)} of {_count(n, unit)} within chance{' when looked at alone' if mean else ''}.",
             f"With {pipeline}, {f'this {unit} does' if len(inside) == 1 else f'these {unit}s do'} not exceed the "
-            f"chance bound of a single {'session' if unit == 'subject' else unit}: {_names(inside.index)}.",
+            f"chance bound of a single {one}: {_names(inside.index)}.{mean}",
         )
     below = people[people["score"] < 2 * people["chance"] - people["chance_upper"]]
     if len(below):
@@ -296,23 +329,42 @@ def _weak_subjects(rows: pd.DataFrame, pipeline: str, unit: str = "subject") -> 
         )
 
 
-def beats_chance(row: pd.Series) -> bool:
-    """Whether a mean lies above chance with its whole interval, where there is one."""
-    return bool(row["mean"] > row["chance"] and (not _known(row["ci_low"]) or row["ci_low"] > row["chance"]))
-
-
 def against_chance(leader: pd.Series, name: str = "the leader") -> str:
     """How a mean, with its interval, compares with guessing, in a sentence."""
-    where = "above" if leader["mean"] > leader["chance"] else "not above"
-    clear = ""
-    if _known(leader["ci_low"]):
-        clear = (
-            ", and its whole interval is above it"
-            if leader["ci_low"] > leader["chance"]
-            else ", but its interval reaches it"
-        )
-    ending = clear if where == "above" else ""
-    return f"Guessing scores {format_number(leader['chance'])}: {name} is {where} chance{ending}."
+    verdict = chance_verdict(leader)
+    interval = _known(leader.get("ci_low"))
+    clear = "and its whole interval is above it" if interval else "beyond what guessing may reach"
+    said = {
+        "above": f"is above chance, {clear}",
+        "open": f"is not clearly above chance: {'its interval reaches it' if interval else _reaching(leader)}",
+    }.get(verdict, "is not above chance")
+    return f"Guessing scores {format_number(leader['chance'])}: {name} {said}."
+
+
+def _tie(scored: pd.DataFrame, n_tied: int, score: str) -> str:
+    """That several pipelines share the first place, and why one of them is named first."""
+    names = list(scored["pipeline"].iloc[:n_tied])
+    listed = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{listed} are equal: {names[0]}, the {_simplest(scored.iloc[:n_tied])} of them, has {score}."
+
+
+def _simplest(tied: pd.DataFrame) -> str:
+    for column, word in (("parameters", "smallest"), ("seconds", "quickest to fit")):
+        if column in tied and _known(tied[column].iloc[0]) and tied[column].iloc[0] < tied[column].iloc[1]:
+            return word
+    return "first"
+
+
+def _behind(scored: pd.DataFrame, pairs: pd.DataFrame, n_tied: int) -> str:
+    """What the first pipeline of a tie leaves behind."""
+    first, next_one = scored.iloc[0], scored.iloc[n_tied]
+    row = _pair(pairs, first["pipeline"], next_one["pipeline"])
+    p = None if row is None else row["p_corrected"]
+    verdict = (
+        "" if p is None or p != p else f", which is {'supported' if p < ALPHA else 'not supported'} by the paired test"
+    )
+    gap = format_number(first["mean"] - next_one["mean"])
+    return f"{next_one['pipeline']} follows, {gap} below{verdict}."
 
 
 def _equals_of(scored: pd.DataFrame, pairs: pd.DataFrame, leader: str) -> str:
@@ -352,6 +404,8 @@ def _caveats(meta: Mapping[str, Any], n: int, *, compared: bool, supported: bool
 
 def _others(meta: Mapping[str, Any]) -> str:
     if any(card.get("modality") == "fmri" for card in meta.get("datasets", ())):
+        if meta.get("evaluation") == "cross_site":
+            return "other conditions, other tasks or other kinds of scanners"
         return "other conditions, other tasks or other scanners"
     return "patients, other tasks or other devices"
 

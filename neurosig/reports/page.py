@@ -101,7 +101,8 @@ def format_number(value: Any, decimals: int = 3, sign: bool = False) -> str:
     """A number with always the same decimals; a dash where there is none. The minus is a minus, not a hyphen."""
     if not _is_number(value):
         return _DASH
-    text = f"{value:{'+' if sign else ''}.{decimals}f}"
+    value = round(float(value), decimals) + 0.0  # no minus, and no plus, before a zero
+    text = f"{value:{'+' if sign and value else ''}.{decimals}f}"
     return text.replace("-", "\N{MINUS SIGN}")
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neurosig.evaluation.transfer_tables import dummy_names
+from neurosig.evaluation.verdict import above_chance, tied_with_first
 from neurosig.reports.cards import counted, dataset_card, joined, pipeline_card
 from neurosig.reports.drawing import metric_label
-from neurosig.reports.findings import ALPHA, against_chance, beats_chance
+from neurosig.reports.findings import ALPHA, against_chance
 from neurosig.reports.page import figure_svg, format_number, format_p, write_page
 from neurosig.reports.transfer_figures import CONDITIONS, plot_conditions, plot_effects, plot_people, plot_ranks
 from neurosig.reports.transfer_parts import (
@@ -131,10 +132,12 @@ def _leader(condition: str, rows: pd.DataFrame, dummies: set[str], label: str) -
     if len(own) < 2:
         alone = ", the only pipeline," if len(rows) == 1 else ", the only pipeline beside guessing," if len(own) else ""
         line = f"{condition}: {first['pipeline']}{alone} reaches {score}"
+    elif (n_tied := tied_with_first(own["mean"])) > 1:
+        line = f"{condition}: {joined(list(own['pipeline'].iloc[:n_tied]))} are equal: {first['pipeline']} has {score}"
     else:
         second = own.iloc[1]
         gap = first["mean"] - second["mean"]
-        word = "leads with" if gap > 0 and beats_chance(first) else "has the highest mean,"
+        word = "leads with" if gap > 0 and above_chance(first) else "has the highest mean,"
         line = f"{condition}: {first['pipeline']} {word} {score}, {format_number(gap)} above {second['pipeline']}"
     return f"{line}. {against_chance(first, 'it')}"
 

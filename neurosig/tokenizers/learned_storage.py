@@ -186,6 +186,7 @@ class LearnedStorage(PlainSpecs):
             "fitted": json.loads(json.dumps(fitted, default=lambda value: value.item())),
             "spec": None if self.spec_ is None else self.spec_.to_dict(),
             **self._stored_facts(),
+            **({"held_back": [str(who) for who in held]} if (held := state.get("_held_back")) else {}),
             "scores": scores,
             "licence": licence,
             "versions": {"neurosig": __version__, "torch": torch.__version__, "python": platform.python_version()},

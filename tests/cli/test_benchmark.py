@@ -50,7 +50,7 @@ def test_main_job_then_again_from_the_store(cli, dataset, tmp_path):
         "out/results.csv",
     ):
         assert text in first.stdout
-    assert "next: neurosig benchmark ... --evaluation cross_subject" in first.stderr
+    assert "next: nothing here is clearly above chance (0.500; the 95 % interval of CSP+LDA begins at" in first.stderr
     assert "few subjects (n = 2)" in first.stderr
     table = pd.read_csv(tmp_path / "out" / "results.csv")
     assert len(table) == 4 and table["score"].notna().all()
@@ -148,7 +148,7 @@ def test_what_is_next(results):
     assert _next(found, "neurosig", read_as) == (
         "next: neurosig train --dataset 'my folder/' --events left_hand=T1,right_hand=T2 --pipeline TS+LR --out model/"
     )
-    assert _next(results({"Chance": 0.6, "TS+LR": 0.55}, n_subjects=1), "neurosig", []).endswith(
+    assert _next(results({"Chance": 0.7, "TS+LR": 0.65}, n_subjects=1), "neurosig", []).endswith(
         "train --pipeline TS+LR --out model/"
     )
     found.meta["pipelines"] = [{"name": "TS+LR", "path": "my own/ts.yml"}]  # what does not come with neurosig
@@ -158,6 +158,17 @@ def test_what_is_next(results):
     blind = results({"Chance": 0.5, "FC+LR": 0.4})
     blind.meta["datasets"][0]["modality"] = "fmri"
     assert "--tmin" not in (said := _next(blind, "neurosig", [])) and "--confounds" in said
+    open_ = _next(results({"Chance": 0.5, "TS+LR": 0.55}, n_subjects=1), "neurosig", [])
+    assert "nothing here is clearly above chance (0.500; guessing may reach 0.600 here, TS+LR has 0.550)" in open_
+    wide = results({"FC+LR": 0.55}, n_subjects=2)
+    wide.table["score"] = [0.1, 1.0]  # a mean above chance, with an interval from 0 to 1
+    assert "the 95 % interval of FC+LR begins at 0.000" in (said := _next(wide, "neurosig", [])) and "--out" not in said
+    equal = results({"Dynamic FC+LR": 1.0, "FC+LR": 1.0}, n_subjects=1)
+    equal.table["seconds_fit"] = [0.671, 0.087]
+    assert _next(equal, "neurosig", []).endswith("train --pipeline FC+LR --out model/")  # of equal ones the quickest
+    numbers = results({"FC+Ridge": 0.7}, n_subjects=1)
+    numbers.table["metric"] = "r2"
+    assert "load_pipelines(names='FC+Ridge')" in (said := _next(numbers, "neurosig", [])) and "train " not in said
     assert "compare pipelines that look at the signals" in _next(results({"Chance": 0.5}), "neurosig", [])
 
 

@@ -182,7 +182,9 @@ def test_what_may_be_mended_on_request(cli, place, tmp_path):
     at_another_rate(place, tmp_path / "slow_raw.fif")
     assert cli("decode", "-m", place / "model", "slow_raw.fif", "--resample").returncode == 0
     in_microvolts(place, tmp_path / "micro_raw.fif")
-    assert cli("decode", "-m", place / "model", "micro_raw.fif", "--unit", "uV").returncode == 0
+    done = cli("decode", "-m", place / "model", "micro_raw.fif", "--unit", "uV")
+    assert done.returncode == 0
+    assert "decoded holds the answers of an earlier call, which are replaced; --out names another" in done.stderr
 
 
 def test_an_altered_model_is_refused(cli, place, tmp_path):

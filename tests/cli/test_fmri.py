@@ -1,6 +1,7 @@
 """fMRI from the command line, as a shell sees it."""
 
 import json
+import re
 
 import nibabel
 import numpy as np
@@ -59,9 +60,15 @@ def test_the_way_from_runs_to_answers(cli, place, tmp_path):
     assert "FC trained on people: 12 runs, 12 subjects, classes apart, together" in done.stdout
     assert "new people: AUC 1.000" in done.stdout
 
+    card = (tmp_path / "model" / "README.md").read_text()
+    for line in ("3 regions, matched by name", "Atlas: ", "Repetition time: 2 s", "Series: ", "Length: runs of 24 to "):
+        assert line in card
+
     done = cli("decode", "-m", "model", place / "others.npz", "-o", "decoded")
     assert done.returncode == 0, done.stderr
-    assert "others.npz[1]: 50.0 s at repetition time 2 s, 1 decoded; 3 of 3 regions by name" in done.stdout
+    said = re.search(r"others.npz\[1\]: 50.0 s at repetition time 2 s, (.+); 3 of 3 regions by name", done.stdout)
+    assert re.fullmatch(r"together \(probability 0\.\d\d\), label together", said[1])
+    assert "as the labels say: 100.0% of 4" in done.stdout
     table = (tmp_path / "decoded" / "decoded.csv").read_text().splitlines()
     assert [row.split(",")[3] for row in table[1:]] == ["apart", "together"] * 2
     assert "4 runs of 4 recordings" in (tmp_path / "decoded" / "report.html").read_text()
@@ -77,6 +84,9 @@ def test_pretrain_brainmae(cli, place, tmp_path):
     answer = json.loads(done.stdout)
     assert (answer["estimator"], answer["n_runs"], answer["t_r"]) == ("BrainMAEEmbedder", 12, 2.0)
     assert len(answer["history"]) == 2
+    assert len(answer["held_back"]) == 3
+    card = (tmp_path / "network" / "README.md").read_text()
+    assert f"to judge each epoch (valid_ below): 3 people, {', '.join(answer['held_back'])}" in card
     assert BrainMAEEmbedder.from_pretrained(tmp_path / "network").emb_size == 8
 
 

@@ -59,7 +59,8 @@ def test_a_table_on_its_side_is_one_line_and_exit_1(cli, tmp_path):
     assert done.returncode == 1
     assert "is it transposed?" in done.stderr
     assert "Traceback" not in done.stderr
-    done = cli("inspect", tmp_path / "side.npy", "--t-r", "2", "--orientation", "rows_are_regions")
+    assert "Say --orientation rows_are_volumes or --orientation rows_are_regions" in done.stderr
+    done = cli("inspect", tmp_path / "side.npy", "--t-r", "2", "--fmri", "orientation=rows_are_regions")
     assert done.returncode == 0, done.stderr
 
 

@@ -52,7 +52,7 @@ def test_json_is_one_object_alone_on_stdout(cli, recordings):
     assert answer["classes"] == ["left", "right"]
     assert answer["seed"] == 3
     assert answer["scores"][0]["folds"] == "chronological"
-    assert done.stderr.splitlines() == ["recordings0: 2 files taken as 1 subject, 2 runs"]  # a note, not on stdout
+    assert done.stderr.splitlines() == [f"{recordings.name}: 2 files taken as 1 subject, 2 runs"]  # not on stdout
 
 
 def test_a_pipeline_of_ones_own_and_no_estimate(cli, recordings, tmp_path):

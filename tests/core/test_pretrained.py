@@ -90,3 +90,13 @@ def test_what_was_trained_further_has_seen_those_before_too():
     assert unknown is None and [layer["subjects"] for layer in rest] == [["bob"]]
     assert trained_further(None, [None]) is None
     assert trained_further(ann, [None])["before"] == [None]
+
+
+def test_a_folder_of_another_kind_says_what_it_holds(tmp_path):
+    other = PretrainedFormat("test-embedder", 1, "embedder")
+    folder = other.write(tmp_path / "kept", {"estimator": "ToyEmbedder"}, ARRAYS, "# card")
+    with pytest.raises(StorageError, match=r"it holds a ToyEmbedder; read it by ToyEmbedder.from_pretrained, or start"):
+        FORMAT.read_config(folder)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(StorageError, match=r"not a saved test: its config.json was written by something else"):
+        FORMAT.read_config(folder)

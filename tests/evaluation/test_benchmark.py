@@ -137,7 +137,7 @@ def test_a_subject_that_cannot_be_split_is_left_out_and_named(toy, log_variance_
     signals.y[(signals.metadata["subject"] == "2").to_numpy()] = "left_hand"
     results = benchmark({"a": log_variance_lda}, signals)
     assert results.table.set_index("subject")["score"].notna().to_dict() == {"1": True, "2": False, "3": True}
-    reason = "Toy, subject 2: one class only (left_hand); decoding needs trials of at least two"
+    reason = "toy, subject 2: one class only (left_hand); decoding needs trials of at least two"
     assert results.failed["error"].tolist() == [reason]
     assert f"left out: {reason}" in results.meta["warnings"]
 
@@ -145,21 +145,21 @@ def test_a_subject_that_cannot_be_split_is_left_out_and_named(toy, log_variance_
 def test_bad_data_is_said_in_one_line(toy, log_variance_lda):
     one = {"a": log_variance_lda}
     with pytest.raises(
-        InputError, match=r"Toy, subject 1: one class only \(left_hand\); decoding needs trials of at least two"
+        InputError, match=r"toy, subject 1: one class only \(left_hand\); decoding needs trials of at least two"
     ):
         benchmark(one, toy(n_classes=1))
     with pytest.raises(
         InputError,
-        match=r"Toy, subject 1: cannot make these folds: .*n_splits=9.*trials a class: left_hand 4, right_hand 4",
+        match=r"toy, subject 1: cannot make these folds: .*n_splits=9.*trials a class: left_hand 4, right_hand 4",
     ):
         benchmark(one, toy(n_runs=1), folds="shuffled", n_splits=9)
     with pytest.raises(InputError, match=r"fewer|trials|folds"):
         benchmark(one, toy(n_runs=1), folds="chronological", n_splits=9)
     with pytest.raises(InputError, match=r"run-wise folds need at least two runs in a session, got one"):
         benchmark(one, toy(n_runs=1), folds="run")
-    with pytest.raises(InputError, match=r"cross_session needs at least two sessions of each subject, Toy has 1"):
+    with pytest.raises(InputError, match=r"cross_session needs at least two sessions of each subject, toy has 1"):
         benchmark(one, toy(), "cross_session")
-    with pytest.raises(InputError, match=r"cross_subject needs at least two subjects, Toy gives 1"):
+    with pytest.raises(InputError, match=r"cross_subject needs at least two subjects, toy gives 1"):
         benchmark(one, toy(n_subjects=1), "cross_subject")
     unlabelled = toy()
     object.__setattr__(unlabelled, "y", None)
@@ -185,7 +185,7 @@ def test_bad_options_are_said_in_one_line(toy, log_variance_lda):
         ({"backend": "ray"}, "backend must be one of joblib, dask"),
         ({"random_state": "7"}, "random_state must be a whole number or None"),
         ({"fmin": 8.0}, "trials of a SignalDataset are cut already, got fmin"),
-        ({"subjects": ["7"]}, "Toy has no subject '7'; it has 1, 2"),
+        ({"subjects": ["7"]}, "toy has no subject '7'; it has 1, 2"),
         ({"param_grid": {"b": {}}}, "param_grid names 'b', which is no pipeline; they are a"),
     ):
         with pytest.raises(UsageError, match=message):
@@ -230,7 +230,7 @@ def test_overlapping_windows_keep_a_gap_or_are_refused(toy, log_variance_lda, mo
     signals.metadata["onset"] = np.tile(np.arange(40) * 0.5, 2)  # windows of 2 s every 0.5 s: 3 begin within each
     given = {"a": make_pipeline(FunctionTransformer(log_power), Ridge()) if numbers else log_variance_lda}
     blocks = benchmark(given, signals, folds="chronological")
-    assert "Toy: trials of 2 s overlap, so 3 trials on each side" in " ".join(blocks.meta["warnings"])
+    assert "toy: trials of 2 s overlap, so 3 trials on each side" in " ".join(blocks.meta["warnings"])
     assert blocks.folds.sort_values("fold")["samples"].tolist()[::2] == [29, 26, 26, 26, 29]
     shuffled = benchmark(given, signals, folds="shuffled")
     assert any(line.startswith("shuffled folds, asked for by name:") for line in shuffled.meta["warnings"])

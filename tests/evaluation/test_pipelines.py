@@ -455,10 +455,13 @@ def test_two_pipelines_of_one_name(write, tmp_path):
     write(GOOD, "b.yml")
     with pytest.raises(ManifestError, match=r"b.yml: .*a.yml also names a pipeline 'good' for LeftRight"):
         load_pipelines(tmp_path)
-    write(GOOD.replace("LeftRightImagery", "P300"), "b.yml")
+    write(GOOD.replace("LeftRightImagery", "P300").replace("oas", "lwf"), "b.yml")
     with pytest.raises(ManifestError, match=r"a second pipeline is called 'good'; rename it or pass paradigm="):
         load_pipelines(tmp_path)
     assert list(load_pipelines(tmp_path, paradigm="P300")) == ["good"]
+    write(GOOD.replace("LeftRightImagery", "fMRI"), "b.yml")  # the same steps, made for another paradigm: one pipeline
+    (spec,) = read_pipeline_specs(tmp_path)
+    assert spec.paradigms == ("LeftRightImagery", "fMRI") and list(load_pipelines(tmp_path)) == ["good"]
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def one_class(y, m):
             lambda y, m: (y[:3], m[:3]),
             {"kind": "chronological"},
             InputError,
-            "subject 1, session 0: 5 folds need at least 5 trials, got 3; use fewer folds",
+            "subject 1, session 0: 3 trials are too few for folds that hold every class; add runs or subjects",
         ),
         (lambda y, m: (y[:6], m[:6]), {"kind": "shuffled"}, InputError, "5 trials of every class, got 3 of 0; use at"),
         (

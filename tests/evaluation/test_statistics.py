@@ -78,7 +78,8 @@ def test_interval_of_a_bounded_score_stays_within_its_bounds():
     table = make_table({"p": [0.4, 1.0, 1.0]})
     assert summarize(table)["ci_high"].item() > 1
     assert summarize(table.assign(metric="roc_auc"))["ci_high"].item() == 1
-    assert summarize(table.assign(metric="r2"))["ci_high"].item() > 1
+    assert summarize(table.assign(metric="r2"))["ci_high"].item() == 1  # which R2 cannot exceed either
+    assert summarize(table.assign(metric="mine"))["ci_high"].item() > 1
 
 
 def test_failed_rows_are_counted_not_averaged():

@@ -1,5 +1,7 @@
 """Pipelines trained on runs of fMRI, stored, and applied to new runs of other files."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -10,6 +12,7 @@ from neurosig.evaluation.decoded_runs import map_regions
 from neurosig.evaluation.trained import TrainedPipeline, train
 from neurosig.loaders.manifest import open_dataset
 from neurosig.preprocessing import FunctionalConnectivity
+from neurosig.reports.decode import write_decode_report
 
 NAMES = ["V1", "V2", "M1", "A1"]
 
@@ -142,6 +145,87 @@ def test_another_repetition_time(model, tmp_path):
     np.testing.assert_allclose(decoded.table["duration"], [30.0, 32.0])  # every second volume
 
 
+@pytest.fixture(scope="module")
+def model_of_two_times(pipeline, tmp_path_factory):
+    """Trained on runs of 2 s and of 3 s."""
+    folder = tmp_path_factory.mktemp("times")
+    path = write(folder / "people.npz", ["on", "off"] * 4, 1, t_r=[2.0, 2.0, 3.0, 3.0] * 2)
+    return train(open_dataset(path), pipeline, folds=None)
+
+
+def test_a_repetition_time_that_no_run_of_training_had(model_of_two_times, tmp_path):
+    assert model_of_two_times.card["dataset"]["t_r"] == [2.0, 3.0] and model_of_two_times.spec.t_r is None
+    for t_r in (2.0, 3.0):
+        told = model_of_two_times.decode(write(tmp_path / f"same{t_r:g}.npz", ["on", "off"], 5, t_r=t_r))
+        assert told.table["predicted"].tolist() == ["on", "off"] and told.report["warnings"] == []
+    for t_r in (0.8, 2.5):
+        path = write(tmp_path / f"other{t_r:g}.npz", ["on", "off"], 5, t_r=t_r)
+        with pytest.raises(
+            ChannelError, match=rf"expected a repetition time of 2 or 3 s, as in training, got {t_r:g} s"
+        ):
+            model_of_two_times.decode(path)
+        decoded = model_of_two_times.decode(path, on_sfreq="resample")
+        nearest = 2.0 if t_r == 0.8 else 3.0  # 2.5 s is 5 / 4 of 2 s, and 5 / 6 of 3 s
+        assert decoded.report["recordings"][0]["t_r"] == t_r
+        volumes = np.floor((np.array([30, 31]) - 1) * t_r / nearest + 1e-9) + 1
+        np.testing.assert_allclose(decoded.table["duration"], volumes * nearest)
+
+
+def test_a_repetition_time_that_nobody_says_is_asked_for(model, model_of_two_times, tmp_path):
+    series = np.random.default_rng(0).standard_normal((40, 4))
+    np.savetxt(tmp_path / "run.1D", series, header="\t".join(NAMES), comments="", delimiter="\t")
+    for trained, said in ((model, "2"), (model_of_two_times, "2 or 3")):
+        with pytest.raises(InputError, match=rf"run\.1D does not say .* \(that of training was {said} s\); pass t_r="):
+            trained.decode(tmp_path / "run.1D")
+        assert len(trained.decode(tmp_path / "run.1D", read={"t_r": 2.0}).table) == 1
+
+
+def test_what_was_said_of_the_training_is_not_said_of_new_runs(pipeline, tmp_path):
+    rng = np.random.default_rng(0)
+    for place in range(6):
+        path = tmp_path / f"sub-{place:02d}_rest.1D"
+        np.savetxt(path, rng.standard_normal((30, 4)), header="\t".join(NAMES), comments="", delimiter="\t")
+    people = "".join(f"sub-{place:02d}\t{'ab'[place % 2]}\n" for place in range(6))
+    (tmp_path / "participants.tsv").write_text("participant_id\tdx\n" + people)
+    trained = train(open_dataset(tmp_path, fmri={"t_r": 2.0, "labels": "dx"}), pipeline, folds=None)
+    with pytest.raises(InputError, match="does not say the repetition time"):
+        trained.decode(tmp_path / "sub-00_rest.1D")
+    silent = open_dataset(tmp_path, fmri={"labels": "dx"})
+    with pytest.warns(UserWarning, match="do not say the repetition time"):
+        untimed = train(silent, pipeline, folds=None)
+    decoded = untimed.decode(tmp_path / "sub-00_rest.1D")  # no time was learned from, none is needed
+    assert np.isnan(decoded.table["duration"]).all() and decoded.report["recordings"][0]["seconds"] is None
+    assert any("does not say the repetition time of its training" in text for text in decoded.report["warnings"])
+
+
+def test_a_table_without_names_and_the_names_of_training(model, tmp_path):
+    np.save(tmp_path / "bare.npy", np.random.default_rng(0).standard_normal((40, 4)))
+    with pytest.raises(ChannelError, match=r"does not name its regions.*say regions='training'"):
+        model.decode(tmp_path / "bare.npy", read={"t_r": 2.0})
+    decoded = model.decode(tmp_path / "bare.npy", read={"t_r": 2.0, "regions": "training"})
+    assert decoded.report["recordings"][0]["mapping"] == "4 of 4 regions by name"
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).standard_normal((40, 3)))
+    with pytest.raises(ChannelError, match="its 3 regions, the training had 4"):
+        model.decode(tmp_path / "few.npy", read={"t_r": 2.0})
+
+
+def test_a_file_that_bears_the_name_of_a_person_of_training(model, tmp_path):
+    series = np.random.default_rng(0).standard_normal((40, 4))
+    for name in ("study_p104_rest.1D", "study_p1041_rest.1D"):
+        np.savetxt(tmp_path / name, series, header="\t".join(NAMES), comments="", delimiter="\t")
+    told = model.decode(tmp_path / "study_p104_rest.1D", read={"t_r": 2.0}).report["warnings"]
+    assert told[0].startswith("study_p104_rest.1D bears the name of p104, who was trained on")
+    assert model.decode(tmp_path / "study_p1041_rest.1D", read={"t_r": 2.0}).report["warnings"] == []
+
+
+def test_runs_that_are_simulated_are_not_read(tmp_path):
+    made = open_dataset("simulated-fmri").load(subjects=[str(i) for i in range(1, 9)])
+    trained = train(made, make_pipeline(FunctionalConnectivity(), LogisticRegression()), folds=None)
+    told = {"card": {**trained.card, "read": {"fmri": {"confounds": "auto", "t_r": 2.0}}}}
+    again = TrainedPipeline(trained.pipeline, trained.spec, trained.classes, **told)
+    assert len(again.decode("simulated-fmri").table) >= 8
+
+
 def test_people_of_the_training_are_told(model, tmp_path):
     again = write(tmp_path / "people.npz", ["on", "off"] * 10, 1)
     assert model.decode(again).report["warnings"][0].startswith("20 of these people were trained on (p100, p101, p102")
@@ -219,3 +303,19 @@ def test_windows_of_the_trained_length(trials):
     assert [said[2.0 * (4 + 7 * place)] for place in (0, 2, 4)] == ["a", "b", "a"]
     with pytest.raises(InputError, match="takes windows of 3 volumes"):
         trained.decode(path, windows=(20.0, 4.0))
+
+
+def test_labels_of_decoded_runs_are_held_against_the_answers(model, tmp_path):
+    truth = ["on", "off", "off", "on"]
+    decoded = model.decode(write(tmp_path / "others.npz", truth, 5))
+    assert decoded.table["event"].tolist() == truth
+    assert decoded.accuracy == 1.0 and decoded.table["correct"].all()
+    swapped = model.decode(write(tmp_path / "swapped.npz", truth, 5, names=["V1", "M1", "V2", "A1"]))
+    assert swapped.table["event"].tolist() == truth
+    page = write_decode_report(decoded, tmp_path / "report.html").read_text()
+    for text in ("What the model said of each run", "Probability of on", "others.npz[0]", "whose labels name a class"):
+        assert text in page
+    assert "Over time" not in page and "The events are not named" not in page
+    blind = dataclasses.replace(decoded, table=decoded.table.drop(columns=["event", "correct"]))
+    page = write_decode_report(blind, tmp_path / "report.html").read_text()
+    assert "labels are not known here" in page and "others.npz[0]" in page

@@ -255,7 +255,7 @@ def test_runs_that_are_too_short(runs, volumes, three, tmp_path):
         load_fmri(runs[0], atlas=three, sample_mask=np.arange(20), min_volumes=25)
     with pytest.warns(UserWarning, match="2 runs skipped"):
         assert len(load_fmri(runs, atlas=three, min_volumes=35, on_error="skip")) == 1
-    with pytest.raises(InputError, match="length of the input vector"):
+    with pytest.raises(InputError, match="12 volumes are too few for a filter"):
         load_fmri(volumes(12), atlas=three, low_pass=0.1)  # scipy's filter needs more
 
 
@@ -344,7 +344,7 @@ def test_tables_and_collections(data_dir):
     with pytest.raises(UsageError, match="chooses from fMRIPrep's table"):
         load_fmri(files[0], confounds="simple")
     with pytest.warns(UserWarning, match="tell no subject or run"):
-        load_fmri(files)
+        load_fmri(files, t_r=2.0)
 
 
 def test_many_runs_in_one_file(tmp_path):
@@ -367,7 +367,7 @@ def test_tables_that_lack_regions_keep_their_names(tmp_path):
         table = pd.DataFrame(rng.standard_normal((20, len(names))), columns=names)
         table.to_csv(tmp_path / f"sub-{subject}_series.csv", index=False)
     with pytest.warns(UserWarning, match="1 of 2 runs lack regions, which are kept as NaN: b"):
-        loaded = load_fmri(tmp_path, standardize=None)
+        loaded = load_fmri(tmp_path, t_r=2.0, standardize=None)
     assert loaded.info.ch_names == ("a", "b", "c") and np.isnan(loaded.X[1, 1]).all()
     np.testing.assert_allclose(loaded.X[1, 2], pd.read_csv(tmp_path / "sub-2_series.csv")["c"], rtol=1e-6)
     pd.DataFrame(rng.standard_normal((20, 2)), columns=["a", "z"]).to_csv(tmp_path / "sub-3_series.csv", index=False)
@@ -428,3 +428,41 @@ def test_nilearn_s_warnings_are_not_let_through(runs, labels_image):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load_fmri(runs, atlas=nibabel.Nifti1Image(fine, affine), high_pass=0.02, detrend=True)
+
+
+def test_voxels_by_name(volumes, tmp_path):
+    data = 100 + np.random.default_rng(0).standard_normal((10, 11, 9, 20))
+    data[:9] = 7.0  # of what is left, 99 voxels vary
+    loaded = load_fmri(volumes(data=data), atlas="voxels", standardize=None)
+    assert loaded.info.atlas == "voxels" and loaded.info.ch_names[0] == "voxel_9_0_0"
+    np.testing.assert_allclose(loaded.X[0], data[9].reshape(99, 20), rtol=1e-5)
+    mask = volumes(1, data=np.arange(990).reshape(10, 11, 9, 1) > 987)
+    assert load_fmri(volumes(data=data + 1), atlas="voxels", mask=mask).info.n_channels == 2
+
+
+def test_a_run_is_no_atlas(runs):
+    with pytest.raises(UsageError, match=r"atlas: sub-01_task-rest_bold\.nii\.gz is one of the runs"):
+        load_fmri(runs, atlas=runs[0])
+
+
+def test_labels_that_match_nobody(tmp_path):
+    rng = np.random.default_rng(0)
+    paths = [tmp_path / f"{name}_rois.1D" for name in ("NYU_1", "NYU_2", "UM_3")]
+    for path in paths:
+        np.savetxt(path, rng.standard_normal((30, 4)))
+    with pytest.warns(UserWarning, match="tell no subject"), pytest.raises(UsageError) as caught:
+        load_fmri(paths, t_r=2.0, labels={"NYU_1": "a", "UM_3": "b"})
+    assert "labels name NYU_1, UM_3, the subjects of these runs are 1" in str(caught.value)
+    people = {"subject": ["a", "b", "c"]}
+    with pytest.warns(UserWarning, match=r"1 of 3 runs have no label and are left out: subjects c \(UM_3_rois\.1D\)"):
+        load_fmri(paths, t_r=2.0, labels=["x", "y", None], metadata=people)
+
+
+def test_one_of_several_arrays_is_told(tmp_path):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "run.npz", ts=rng.standard_normal((40, 6)), raw=rng.standard_normal((40, 6)), net=np.eye(6))
+    with pytest.warns(
+        UserWarning, match=r"run\.npz holds several tables, ts is taken, raw not; choose one by variable="
+    ):
+        load_fmri(tmp_path / "run.npz", t_r=2.0)
+    load_fmri(tmp_path / "run.npz", t_r=2.0, variable="ts")

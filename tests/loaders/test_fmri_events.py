@@ -51,6 +51,14 @@ def test_wrong_calls(runs):
         )
 
 
+def test_a_class_that_is_not_there_is_not_lost_without_a_word(runs):
+    assert cut_trials(runs, [TABLE, TABLE], ["face", "hous"], 0.0, 2.0).y.tolist() == ["face", "face"]
+    with pytest.raises(NoEventsError, match=r"event hous; there are face, house, rest: did you mean house\?"):
+        cut_trials(runs, [TABLE, TABLE], ["face", "hous"], 0.0, 2.0, every=True)
+    with pytest.raises(NoEventsError, match="event houses"):
+        cut_trials(runs, [TABLE, TABLE], {"seen": ["face", "houses"]}, 0.0, 2.0, every=True)
+
+
 def test_the_table_beside_a_run(tmp_path):
     root = tmp_path / "derivatives" / "fmriprep"
     run = root / "sub-01" / "func" / "sub-01_task-nback_run-1_space-T1w_desc-preproc_bold.nii.gz"

@@ -126,11 +126,16 @@ def test_faults_of_a_table_are_found(save):
 
 def test_a_short_run_and_a_table_on_its_side(save, tmp_path, series):
     np.save(tmp_path / "side.npy", series.T[:, :50])
-    with pytest.raises(InputError, match="orientation"):
-        inspect_fmri(tmp_path / "side.npy")
-    report = inspect_fmri(tmp_path / "side.npy", orientation="rows_are_regions", t_r=2.0)
+    report = inspect_fmri(tmp_path / "side.npy", t_r=2.0)  # its rows are smooth: time runs along them
     assert kinds(report) == {"short"}
     assert report["n_rows"] == 12
+    assert "12 × 50 without names: rows are regions by their smoothness" in report["notes"][0]
+    assert inspect_fmri(tmp_path / "side.npy", t_r=2.0, orientation="rows_are_regions")["notes"] == []
+    wrong = inspect_fmri(tmp_path / "side.npy", t_r=2.0, orientation="rows_are_volumes")
+    assert "is it transposed? Then say orientation='rows_are_regions'" in problem(wrong, "orientation")["message"]
+    with pytest.raises(InputError, match="is it transposed"):
+        np.save(tmp_path / "noise.npy", np.random.default_rng(0).standard_normal((12, 50)))
+        inspect_fmri(tmp_path / "noise.npy")
 
 
 def test_a_volume_without_and_with_an_atlas(volume):
@@ -253,3 +258,34 @@ def test_what_cannot_be_inspected(tmp_path, volume, save):
         inspect_fmri(path)
     with pytest.raises(UsageError, match="milliseconds"):
         inspect_fmri(save(), t_r=2000)
+
+
+def test_a_hole_is_a_problem_not_an_error(save):
+    def spoil(table):
+        table.loc[40, "R3"] = np.nan
+
+    report = inspect_fmri(save(spoil), t_r=2.0)
+    assert problem(report, "nan") == {
+        "kind": "nan",
+        "message": "1 of 12 regions hold NaN or inf in part",
+        "regions": ["R3"],
+    }
+    assert report["n_volumes"] == 200
+
+
+def test_what_is_no_series_is_said(tmp_path):
+    (tmp_path / "run_events.tsv").write_text("onset\tduration\ttrial_type\n1\t2\tface\n")
+    with pytest.raises(InputError, match=r"is a table of events .*give the run that it lies beside"):
+        inspect_fmri(tmp_path / "run_events.tsv")
+    (tmp_path / "people.tsv").write_text("participant_id\tage\nsub-01\t20\n")
+    with pytest.raises(InputError, match="is a table of people"):
+        inspect_fmri(tmp_path / "people.tsv")
+
+
+def test_voxels_that_are_too_coarse_are_one_problem(data_dir):
+    report = inspect_fmri(data_dir / REAL[0], atlas="power")
+    (copies,) = [entry for entry in report["problems"] if entry["kind"] == "duplicate"]
+    assert "of 264 regions share their series with others; the image's voxels, of 25 × 25 × 25 mm" in copies["message"]
+    assert len(copies["regions"]) > 100
+    voxels = inspect_fmri(data_dir / REAL[0], atlas="voxels")
+    assert (voxels["n_rows"], voxels["details"]["atlas"]) == (600, "voxels")

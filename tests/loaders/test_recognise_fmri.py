@@ -185,3 +185,50 @@ def test_images_need_an_atlas(tmp_path):
     (tmp_path / "torn.nii.gz").write_bytes((tmp_path / "bold.nii.gz").read_bytes()[:200])
     with pytest.raises(InputError, match=r"torn\.nii\.gz"):
         open_dataset(tmp_path / "torn.nii.gz", fmri={"atlas": "voxels"}).load()
+
+
+def test_events_that_no_run_has_are_refused(tmp_path):
+    rows = {"1": "4\t2\tface\n20\t2\thouse\n", "2": "4\t2\thouse\n20\t2\tface\n"}
+    for run, text in rows.items():
+        write_image(tmp_path / f"sub-01_task-look_run-{run}_bold.nii.gz", int(run), shape=(2, 2, 2, 30))
+        (tmp_path / f"sub-01_task-look_run-{run}_events.tsv").write_text("onset\tduration\ttrial_type\n" + text)
+    asked = {"fmri": {"atlas": "voxels"}, "tmin": 2.0, "tmax": 6.0}
+    with pytest.raises(InputError, match=r"no run has the event cats; there are face, house"):
+        open_dataset(tmp_path, events=["face", "house", "cats"], **asked)
+    write_image(tmp_path / "sub-01_task-look_run-3_bold.nii.gz", 3, shape=(2, 2, 2, 30))
+    image = tmp_path / "sub-01_task-look_run-3_bold.nii.gz"
+    with pytest.raises(InputError, match=r"run-3_bold\.nii\.gz: no table of events .* which 2 other runs have"):
+        open_dataset(tmp_path, events=["face", "house"], **asked)
+    image.write_bytes(image.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"no table of events .*it is damaged, cut short"):
+        open_dataset(tmp_path, events=["face", "house"], **asked)
+
+
+def test_classes_that_nobody_bears_are_refused(tmp_path):
+    for seed, name in enumerate(("01", "02")):
+        write_series(tmp_path / f"sub-{name}_rest.1D", seed)
+    (tmp_path / "participants.tsv").write_text("participant_id\tdx\nsub-01\tcase\nsub-02\tcontrol\n")
+    asked = {"t_r": 2.0, "labels": "dx"}
+    with pytest.raises(UsageError, match="has no runs of controls; its labels are case, control"):
+        open_dataset(tmp_path, fmri=asked, events=["case", "controls"]).load()
+    manifest = open_dataset(tmp_path, fmri=asked, events=["case", "control"])
+    assert manifest.load(subjects=["01"]).y.tolist() == ["case"]  # one person bears one class
+    # columns of the runs are no near names of those of people
+    with pytest.raises(UsageError, match="no column 'n_volume': it has subject, session, run, dx"):
+        open_dataset(tmp_path, fmri={"t_r": 2.0, "labels": "n_volume"}).load()
+
+
+def test_a_folder_of_tables_that_only_fmri_comes_in(tmp_path):
+    for name in ("01", "02"):
+        write_series(tmp_path / f"sub-{name}_task-rest_timeseries.tsv")
+    (tmp_path / "participants.tsv").write_text("participant_id\nsub-01\nsub-02\n")
+    assert holds_fmri(tmp_path)
+    (tmp_path / "stream.csv").write_text("timestamps,Cz\n0,1\n0.1,2\n")  # may be EEG
+    assert not holds_fmri(tmp_path) and holds_fmri(tmp_path, asked=True)
+    bare = tmp_path / "raw"
+    bare.mkdir()
+    for name in ("participants.tsv", "sub-01_task-rest_events.tsv", "sub-01_electrodes.tsv", "README.txt"):
+        (bare / name).write_text("a\tb\n1\t2\n")
+    assert not holds_fmri(bare)
+    with pytest.raises(InputError, match=r"no recordings in .*of fMRI images .* or tables of region series"):
+        open_dataset(bare)

@@ -231,3 +231,14 @@ def test_runs_on_disk_are_read_one_after_the_other():
         np.testing.assert_array_equal(got, FunctionalConnectivity(kind).fit_transform(X))
     # in their order, with a look at the first to see what they are
     assert [place for place in reads if place] == [1, 2, 3, 4, 5] * 2
+
+
+def test_a_single_run_and_missing_regions_are_told():
+    runs = np.random.default_rng(0).standard_normal((3, 4, 50))
+    with pytest.warns(UserWarning, match=r"array of two axes as one volume a run.*give a single run as run\[None\]"):
+        FunctionalConnectivity().fit(runs[0])
+    lacking = runs.copy()
+    lacking[0, 1] = np.nan
+    for X in (lacking, list(lacking)):
+        with pytest.raises(InputError, match="NaN throughout a run are taken by missing='mean'"):
+            FunctionalConnectivity().fit(X)

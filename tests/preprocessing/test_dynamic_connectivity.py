@@ -155,3 +155,10 @@ def test_states_that_were_not_learned_are_told():
     dynamics = DynamicConnectivity(40.0, sfreq=1.0).fit(series())
     with pytest.raises(UsageError, match="no states were learned"):
         dynamics.state_sequences(series())
+
+
+@pytest.mark.parametrize(("options", "given"), [({"sfreq": 2000.0}, None), ({}, 2000.0), ({}, [2.0, 2000.0])])
+def test_milliseconds_are_told(options, given):
+    runs = np.random.default_rng(0).standard_normal((2, 3, 60))
+    with pytest.raises(UsageError, match=r"is no repetition time: t_r is in seconds, .* \(milliseconds\?"):
+        DynamicConnectivity(**options).fit(runs, t_r=given)

@@ -105,6 +105,32 @@ def test_headline_says_who_leads_and_whether_it_is_supported(write, make):
     assert "nothing is said about a new day" in page.words
 
 
+def test_a_tie_is_told_as_one_and_the_simplest_stands_first(write, make):
+    results = make(strength={"Slow": 0.3, "Small": 0.3, "Worse": 0.1})
+    scores = results.table.loc[results.table["pipeline"] == "Slow", "score"].to_numpy()
+    small = results.table["pipeline"] == "Small"
+    results.table.loc[small, "score"] = scores
+    results.table.loc[small, "n_parameters"] = 1
+    page = Outline(write(results))
+    assert "Small and Slow are equal: Small, the smallest of them, has ROC AUC" in page.words
+    assert "leads" not in page.words and "0.000 above" not in page.words
+    assert re.search(r"Worse follows, 0\.\d+ below, which is supported by the paired test\.", page.words)
+    assert [row[0] for row in page.tables[0][1:]] == ["Small", "Slow", "Worse"]
+
+
+def test_what_is_said_of_chance_agrees(write, make):
+    """The mean by its interval, and single subjects by their own bound, as two statements that fit together."""
+    results = make(strength={"Some": 0.09})
+    results.table["chance_upper"] = 0.7
+    words = Outline(write(results)).words
+    assert "the leader is above chance, and its whole interval is above it" in words
+    assert "within chance when looked at alone" in words and "is above chance nevertheless" in words
+    results.table["score"] = np.where(results.table["subject"].astype(int) % 2, 0.2, 0.9)
+    words = Outline(write(results)).words
+    assert "is not clearly above chance: its interval reaches it" in words
+    assert "Some is not clearly above chance." in words and "nevertheless" not in words
+
+
 def test_failures_and_chance_are_told(write, results):
     words = Outline(write(results)).words
     assert "XdawnCov + TS + SVM failed everywhere." in words

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from neurosig.core.errors import UsageError
+from neurosig.loaders.fmri_clean import check_t_r
 from neurosig.loaders.simulation.design import check_choice, check_number
 
 __all__ = ["LABELS", "FmriDesign", "Person", "Population", "bold_filter", "draw_person", "draw_population", "draw_run"]
@@ -87,7 +88,7 @@ class FmriDesign:
             n_runs=_count("n_runs", n_runs),
             n_sites=n_sites,
             n_times=tuple(_count("n_times", value, 2) for value in _each_site("n_times", n_times, n_sites)),
-            t_r=tuple(check_number("t_r", value, 0.1, "seconds") for value in _each_site("t_r", t_r, n_sites)),
+            t_r=tuple(_repetition_time(value) for value in _each_site("t_r", t_r, n_sites)),
             n_regions=_count("n_regions", n_regions, n_networks),
             n_networks=n_networks,
             label=label,
@@ -376,6 +377,10 @@ def _movement(rng: np.random.Generator, n_times: int, t_r: float, amount: float)
     moved[3:] /= 50  # millimetres on a sphere of 50 mm
     change = np.abs(np.diff(moved, axis=1, prepend=moved[:, :1]))
     return moved, change[:3].sum(axis=0) + 50 * change[3:].sum(axis=0)
+
+
+def _repetition_time(t_r: Any) -> float:
+    return check_t_r(check_number("t_r", t_r, 0.1, "seconds"), "simulate_fmri")
 
 
 def _each_site(name: str, value: Any, n_sites: int) -> tuple[Any, ...]:
