@@ -83,7 +83,7 @@ def run_side(target: str) -> dict:
             for name in function.imports:
                 importlib.import_module(name)
         work = partial(function, Path(scratch))
-        if inspect.isgeneratorfunction(_unwrapped(function)):
+        if inspect.isgeneratorfunction(function):
             work = partial(_rest, ready := work())
             next(ready)
         gc.collect()  # what imports left behind is no part of the work
@@ -92,11 +92,6 @@ def run_side(target: str) -> dict:
             facts = work()
             seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_mb": memory["megabytes"], "facts": facts}
-
-
-def _unwrapped(function):
-    """The function itself, whatever its arguments are bound to."""
-    return _unwrapped(function.func) if isinstance(function, partial) else function
 
 
 def _rest(generator):

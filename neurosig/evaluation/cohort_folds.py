@@ -16,7 +16,10 @@ from neurosig.core.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["bears_one_label", "check_labels", "default_splits", "site_folds", "site_names", "subject_folds"]
+__all__ = [
+    "bears_one_label", "check_labels", "default_splits", "repetition_times", "site_folds", "site_names",
+    "subject_folds",
+]  # fmt: skip
 
 Fold = tuple[np.ndarray, np.ndarray]
 USUAL_SPLITS = 5
@@ -217,6 +220,15 @@ def site_names(metadata: pd.DataFrame) -> np.ndarray | None:
         return None
     names = ["" if _is_missing(site) else str(site) for site in metadata["site"]]
     return np.array(names) if any(names) else None
+
+
+def repetition_times(metadata: pd.DataFrame) -> np.ndarray:
+    """The repetition time of each run in seconds, NaN where it is not known."""
+    import pandas as pd
+
+    if "t_r" not in metadata:
+        return np.full(len(metadata), np.nan)
+    return pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
 
 
 def bears_one_label(y: Any, metadata: pd.DataFrame) -> bool:

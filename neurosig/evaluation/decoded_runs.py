@@ -14,6 +14,7 @@ from sklearn import config_context
 from neurosig.core.channel_names import listed
 from neurosig.core.errors import ChannelError, InputError, UsageError
 from neurosig.core.signals import SignalDataset, SignalSpec
+from neurosig.evaluation.cohort_folds import repetition_times
 from neurosig.evaluation.known_labels import labels_of_runs
 from neurosig.evaluation.pooled import asked, is_ragged, routed
 
@@ -96,7 +97,7 @@ def decode_runs(
         X, metadata, resampled = _at_trained_times(
             X, dataset.metadata, _times_of_training(trained), on_sfreq, dataset.name
         )
-        seconds = [run.shape[-1] * t_r for run, t_r in zip(X, _seconds_of(metadata), strict=True)]
+        seconds = [run.shape[-1] * t_r for run, t_r in zip(X, repetition_times(metadata), strict=True)]
         names = None
         if not whole and events is None:
             X, metadata = _windows(X, metadata, spec, windows)
@@ -236,20 +237,13 @@ def _times_of_training(trained: TrainedPipeline) -> list[float]:
     return [] if trained.spec.t_r is None else [trained.spec.t_r]
 
 
-def _seconds_of(metadata: pd.DataFrame) -> np.ndarray:
-    """Repetition time of each run, NaN where it is not known."""
-    import pandas as pd
-
-    return pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
-
-
 def _at_trained_times(
     X: Any, metadata: pd.DataFrame, trained: Sequence[float], on_sfreq: str, name: str
 ) -> tuple[Any, pd.DataFrame, list[float]]:
     """Runs at a repetition time of training, where these are known."""
     if not trained:
         return X, metadata, []
-    times, usual = _seconds_of(metadata), np.array(sorted(trained))
+    times, usual = repetition_times(metadata), np.array(sorted(trained))
     said = " or ".join(f"{value:g}" for value in usual)
     if (unsaid := np.isnan(times)).any():
         files = sorted(set(metadata["file"].astype(str)[unsaid]))
@@ -322,7 +316,7 @@ def _answers(trained: TrainedPipeline, X: Any, metadata: pd.DataFrame, spec: Sig
         raise type(error)(f"{listed(sorted(set(metadata['file'].astype(str))), 3)}: {error}") from error
     except (ValueError, IndexError) as error:
         raise InputError(f"the pipeline cannot take these runs: {' '.join(str(error).split())}") from error
-    times = _seconds_of(metadata)
+    times = repetition_times(metadata)
     onset = np.zeros(len(metadata)) if whole else metadata["onset"].to_numpy(dtype=float)
     table = pd.DataFrame(
         {
@@ -361,7 +355,7 @@ def _told(
     words += [f"{len(mapping['missing'])} missing"] if mapping["missing"] else []
     words += [f"resampled from t_r {listed([f'{t_r:g}' for t_r in resampled], 3)} s"] if resampled else []
     rows: dict[str, dict[str, Any]] = {}
-    times = _seconds_of(dataset.metadata)
+    times = repetition_times(dataset.metadata)
     for about, length, stated in zip(dataset.metadata.to_dict(orient="records"), seconds, times, strict=True):
         t_r = None if np.isnan(stated) else float(stated)
         file = str(about["file"])

@@ -27,6 +27,7 @@ from neurosig.evaluation.cohort_folds import (
     USUAL_SPLITS,
     bears_one_label,
     default_splits,
+    repetition_times,
     site_folds,
     site_names,
     subject_folds,
@@ -375,10 +376,9 @@ def routed(metadata: pd.DataFrame) -> dict[str, np.ndarray]:
     sites = site_names(metadata)
     if sites is not None and all(sites):
         known["sites"] = sites.astype(object)
-    if "t_r" in metadata:
-        times = pd.to_numeric(metadata["t_r"], errors="coerce").to_numpy(dtype=float)
-        if np.isfinite(times).all():
-            known["t_r"] = times
+    times = repetition_times(metadata)
+    if np.isfinite(times).all():
+        known["t_r"] = times
     return known
 
 

@@ -75,12 +75,11 @@ def _too_short(parameters: Mapping[str, Any], signals: SignalDataset, fewest: in
 
 
 def _repetition_times(signals: SignalDataset) -> np.ndarray | None:
-    import pandas as pd
+    from neurosig.evaluation.cohort_folds import repetition_times
 
-    if "t_r" in signals.metadata:
-        times = pd.to_numeric(signals.metadata["t_r"], errors="coerce").to_numpy(dtype=float)
-        if np.isfinite(times).all() and len(times):
-            return times
+    times = repetition_times(signals.metadata)
+    if len(times) and np.isfinite(times).all():
+        return times
     return None if signals.info.t_r is None else np.array([float(signals.info.t_r)])
 
 

@@ -10,7 +10,7 @@ from sklearn.base import clone
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.core.signals import SignalDataset, SignalSpec
-from neurosig.evaluation.cohort_folds import bears_one_label
+from neurosig.evaluation.cohort_folds import bears_one_label, repetition_times
 from neurosig.evaluation.pooled import asked, is_ragged, routed
 
 if TYPE_CHECKING:
@@ -118,10 +118,8 @@ def _bound_of_mean(rows: pd.DataFrame) -> float:
 
 def training_times(dataset: SignalDataset) -> list[float]:
     """Repetition times of the runs in seconds, each once; none where one of the runs does not say it."""
-    import pandas as pd
-
-    times = pd.to_numeric(dataset.metadata["t_r"], errors="coerce") if "t_r" in dataset.metadata else None
-    return [] if times is None or times.isna().any() else sorted({round(float(value), 4) for value in times})
+    times = repetition_times(dataset.metadata)
+    return [] if np.isnan(times).any() else sorted({round(float(value), 4) for value in times})
 
 
 def reading_of(manifest: Any) -> dict[str, Any]:

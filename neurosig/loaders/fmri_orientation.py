@@ -138,6 +138,7 @@ def oriented(
     told, by = (orientation, "as you said") if orientation else (_told_by_names(table, label, names), "by their names")
     found = smoothness(table.values)
     seen = None if found is None else found.orientation
+    usual = told
     if told is None:
         usual = "rows_are_volumes" if rows > columns else None
         told, by = (usual, "as there are more rows") if seen is None else (seen, "by their smoothness")
@@ -146,13 +147,9 @@ def oriented(
                 f"{label} has {rows} rows and {columns} columns, no more volumes than regions if rows are volumes: is "
                 "it transposed? Say orientation='rows_are_volumes' or orientation='rows_are_regions'"
             )
-        if seen is not None and seen != usual:
-            table.notes["orientation"] = _orientation_note(told, by, found, table)
-    elif seen is not None and seen != told:
+    if seen is not None and seen != usual:
         table.notes["orientation"] = _orientation_note(told, by, found, table)
-    orientation = told
-    upright = orientation != "rows_are_regions"
-    series = table.values.T if upright else table.values
+    series = table.values if told == "rows_are_regions" else table.values.T
     if names is None and table.names is not None and len(table.names) == len(series):
         names = table.names
     if names is not None and len(names) != len(series):

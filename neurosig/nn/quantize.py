@@ -12,7 +12,7 @@ from torch.nn import functional
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn.nearest import KeptRounding, nearest_codes
 
-__all__ = ["Quantized", "VectorQuantizer", "codebook_losses", "kmeans", "look_up", "nearest_codes", "sync_sum"]
+__all__ = ["Quantized", "VectorQuantizer", "codebook_losses", "kmeans", "look_up", "sync_sum"]
 
 
 @dataclass(frozen=True)

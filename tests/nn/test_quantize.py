@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from neurosig.core.errors import InputError, UsageError
 from neurosig.nn import nearest
-from neurosig.nn.quantize import VectorQuantizer, codebook_losses, kmeans, look_up, nearest_codes, sync_sum
+from neurosig.nn.nearest import nearest_codes
+from neurosig.nn.quantize import VectorQuantizer, codebook_losses, kmeans, look_up, sync_sum
 
 
 def _normal(*shape, seed=0):
